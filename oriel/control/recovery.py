@@ -1,0 +1,35 @@
+"""Owns the first minutes of control: it finishes or undoes what a kill interrupted.
+
+The ledger decides: a release that was appended is done, so its dynos are brought up; a release
+command that was running cannot be told from one that half ran, so its release is failed and the
+head stays; a build that was running is failed. Must not know how any of these is begun.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection
+
+from oriel.control import apps, record, running
+from oriel.control.world import World
+from oriel.ledger import apps as ledger_apps
+from oriel.ledger import releases
+from oriel.lexicon import PLATFORM
+
+
+async def recover(world: World) -> None:
+    """Bring the world back to what the ledger says. Twice is the same as once."""
+    await world.builder.recover(world.db)
+    await world.db.write(lambda conn: _fail_pending(conn, world))
+    for app in await world.db.read(ledger_apps.destroyed):
+        if apps.remains(world, app):
+            await apps.sweep(world, app)
+    await running.apply_all(world)
+
+
+def _fail_pending(conn: Connection, world: World) -> None:
+    for release in releases.all_pending(conn):
+        app = ledger_apps.by_name_or_id(conn, release.app_id)
+        text = f"Release v{release.version} command failed by {PLATFORM.email}"
+        record.say(conn, world, app, "api", text, release=release.version)
+        reason = "the platform was stopped while its release command ran"
+        releases.settle(conn, release, "failed", reason, world.clock.wall(), vault=world.vault)

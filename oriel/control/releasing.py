@@ -1,0 +1,184 @@
+"""Owns how every release is made: under the app's gate, from its head at that moment, with its
+act and its log lines in one transaction, its release command run, and then the dynos changed.
+
+Must not know what a release is for. A kill after any line here is finished or undone by
+`recovery`: before the transaction nothing has happened; after it, the ledger says what to run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from oriel import faults
+from oriel.control import record, running
+from oriel.control.world import World
+from oriel.ledger import App, Draft, Release, State, drafts, releases
+from oriel.lexicon import RELEASE_TYPE, Actor, DynoName
+from oriel.manifold import Exit
+
+RELEASE_COMMAND_TIMEOUT_S = 3600.0
+"""How long a release command may take (heroku-facts D3: release phase)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A release to be: what the ledger gets, and how the deed is told."""
+
+    verb: str
+    draft: Draft
+    detail: Mapping[str, Any]
+    also: Callable[[Connection, Release], None] | None = None
+    """What else belongs into the same transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A release that was made, and the head before it."""
+
+    release: Release
+    previous: int | None
+
+
+Say = Callable[[str], Awaitable[None]]
+
+
+async def make(
+    world: World,
+    actor: Actor,
+    app: App,
+    plan: Callable[[Connection], Intent | None],
+    say: Say | None = None,
+) -> Made | None:
+    """Append the release that `plan` draws up from the head, and bring it to run.
+
+    `plan` runs inside the transaction; None from it means that nothing would change. Raises
+    ReleasePending when another change does not end in time. What was begun is finished even when
+    the caller is cancelled: once a release is appended, it is done.
+    """
+    async with AsyncExitStack() as gate:
+        await gate.enter_async_context(world.gates.change(app.id, app.name))
+        # The task, not the caller, holds the gate from here on.
+        work = _finish(world, actor, app, plan, say)
+        task = asyncio.create_task(_holding(gate.pop_all(), work))
+    return await _whole(task)
+
+
+async def _whole(task: asyncio.Task[Made | None]) -> Made | None:
+    """The outcome, however often the caller is cancelled meanwhile."""
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    return task.result()
+
+
+async def _holding(gate: AsyncExitStack, work: Coroutine[Any, Any, Made | None]) -> Made | None:
+    async with gate:
+        return await work
+
+
+async def _finish(
+    world: World,
+    actor: Actor,
+    app: App,
+    plan: Callable[[Connection], Intent | None],
+    say: Say | None,
+) -> Made | None:
+    made = await world.db.write(lambda conn: _append(conn, world, actor, app, plan))
+    if made is None:
+        return None
+    if made.release.status == "pending":
+        settled = await _run_command(world, actor, app, made.release, say)
+        made = Made(settled, made.previous)
+    if made.release.status == "succeeded":
+        await running.apply(world, app.id, actor)
+    return made
+
+
+def _append(
+    conn: Connection,
+    world: World,
+    actor: Actor,
+    app: App,
+    plan: Callable[[Connection], Intent | None],
+) -> Made | None:
+    intent = plan(conn)
+    if intent is None:
+        return None
+    draft = intent.draft
+    head = releases.head(conn, app.id)
+    act_id = record.act(conn, world, actor, app, intent.verb, intent.detail, [draft.description])
+    pending = RELEASE_TYPE in _process_types(draft)
+    status = "pending" if pending else "succeeded"
+    release = releases.append(
+        conn, world.vault, app, draft, actor, act_id, world.clock.wall(), status
+    )
+    if intent.also:
+        intent.also(conn, release)
+    record.release_created(conn, world, actor, app, release)
+    if pending:
+        record.say(
+            conn, world, app, "api", f"Running release {_v(release)} commands by {actor.email}"
+        )
+    return Made(release, head.version if head else None)
+
+
+async def _run_command(
+    world: World, actor: Actor, app: App, release: Release, say: Say | None
+) -> Release:
+    if say:
+        await say("-----> Running release command...\n")
+    wish = await world.db.read(lambda conn: running.wish_of(conn, world, app, release))
+    if wish is None:
+        raise faults.Broken(f"Release {_v(release)} of {app.name} has nothing to run.")
+    command = release.process_types[RELEASE_TYPE]
+    name = DynoName(RELEASE_TYPE, release.version)
+    try:
+        ended = await world.conductor.run_once(
+            wish, command, RELEASE_TYPE, timeout_s=RELEASE_COMMAND_TIMEOUT_S, name=name
+        )
+    except faults.Fault as fault:
+        return await _settle(world, app, release, "failed", fault.message, actor)
+    if ended.code == 0:
+        return await _settle(world, app, release, "succeeded", "", actor)
+    return await _settle(world, app, release, "failed", _why(ended), actor)
+
+
+async def _settle(
+    world: World, app: App, release: Release, status: str, reason: str, actor: Actor
+) -> Release:
+    def work(conn: Connection) -> Release:
+        if status == "failed":
+            text = f"Release {_v(release)} command failed by {actor.email}"
+            record.say(conn, world, app, "api", text, release=release.version)
+        return releases.settle(conn, release, status, reason, world.clock.wall(), vault=world.vault)
+
+    return await world.db.write(work)
+
+
+def head_state(conn: Connection, world: World, app: App) -> State:
+    """What the app's head makes run; nothing before its first release."""
+    head = releases.head(conn, app.id)
+    return releases.state(conn, world.vault, app, head) if head else drafts.NOTHING
+
+
+def _process_types(draft: Draft) -> Mapping[str, str]:
+    if draft.process_types is not None:
+        return draft.process_types
+    return draft.slug.process_types if draft.slug else {}
+
+
+def _why(ended: Exit) -> str:
+    if ended.code is not None:
+        return f"release command exited with status {ended.code}"
+    return "release command was killed"
+
+
+def _v(release: Release) -> str:
+    return f"v{release.version}"

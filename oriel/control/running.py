@@ -1,0 +1,170 @@
+"""Owns the way from the ledger to what runs: head release, config and quantities become a wish
+for the manifold, and its web dynos a route table for the router.
+
+Must not know why anything changed. Carrying out is the manifold's and the router's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from oriel.control.world import Settings, World
+from oriel.ledger import App, Release, apps, releases, settings
+from oriel.lexicon import PLATFORM, RELEASE_TYPE, Actor
+from oriel.manifold import Conductor, Dyno, Process, Wish
+from oriel.router import AppRoute, Mode, Router, RouteTable, Server
+
+REROUTE_PAUSE_S = 0.005
+"""Changes that come within this time of each other make one new route table."""
+
+START_PARALLEL = 8
+"""How many apps are brought up at once after a start."""
+
+_log = logging.getLogger("oriel.control.running")
+
+
+def wish_of(
+    conn: Connection, world: World, app: App, release: Release | None = None
+) -> Wish | None:
+    """What should run of `app` from `release` (default: its head); None before any code."""
+    release = release or releases.head(conn, app.id)
+    if release is None:
+        return None
+    scales = settings.quantities(conn, app.id)
+    processes = {
+        type_: Process(
+            command=command,
+            quantity=scales[type_].quantity if type_ in scales else 0,
+            size=scales[type_].size if type_ in scales else "standard-1x",
+        )
+        for type_, command in release.process_types.items()
+        if type_ != RELEASE_TYPE
+    }
+    return Wish(
+        app_id=app.id,
+        app=app.name,
+        channel=app.channel,
+        uid=app.uid,
+        release=release.version,
+        slug=slug_path(world.settings, app, release),
+        env=releases.config(world.vault, app, release),
+        processes=processes,
+    )
+
+
+def slug_path(where: Settings, app: App, release: Release) -> Path | None:
+    """The directory of the release's slug."""
+    return where.data / "slugs" / app.id / release.slug_id if release.slug_id else None
+
+
+async def apply(world: World, app_id: str, by: Actor) -> None:
+    """Bring what runs of an app to what its ledger says; returns when the orders are given."""
+
+    def work(conn: Connection) -> Wish | None:
+        app = apps.by_name_or_id(conn, app_id)
+        return wish_of(conn, world, app)
+
+    wish = await world.db.read(work)
+    if wish is not None:
+        await world.conductor.wish(wish, by=by)
+    world.reroute()
+
+
+async def apply_all(world: World) -> None:
+    """The same for every app: after a start, so that what a kill left half done is finished."""
+    turns = asyncio.Semaphore(START_PARALLEL)
+
+    async def one(app: App) -> None:
+        async with turns:
+            try:
+                await apply(world, app.id, PLATFORM)
+            except Exception:
+                # One app that cannot be brought up must not keep the others down.
+                _log.exception("app %s could not be brought up", app.name)
+
+    await asyncio.gather(*[one(app) for app in await world.db.read(apps.all)])
+
+
+def route_table(conn: Connection, where: Settings, conductor: Conductor) -> RouteTable:
+    """Every app's hostnames and web dynos, as the router should have them now."""
+    routes = []
+    for app in apps.all(conn):
+        head = releases.head(conn, app.id)
+        web = [dyno for dyno in conductor.dynos(app.id) if dyno.name.type == "web"]
+        scale = settings.quantities(conn, app.id).get("web")
+        servers = tuple(
+            Server(name=str(dyno.name), instance=dyno.instance, host=dyno.host, port=dyno.port)
+            for dyno in web
+            if dyno.state == "up" and dyno.port is not None
+        )
+        routes.append(
+            AppRoute(
+                app_id=app.id,
+                app=app.name,
+                channel=app.channel,
+                hosts=(where.app_host(app.name),),
+                servers=servers,
+                mode=mode_of(app, head, scale.quantity if scale else 0, web, bool(servers)),
+            )
+        )
+    return RouteTable(apps=tuple(routes))
+
+
+def mode_of(
+    app: App, head: Release | None, quantity: int, web: list[Dyno], has_servers: bool
+) -> Mode:
+    """How the router should answer for an app (heroku-facts C: H80, H81, H14, H10, H20)."""
+    if app.maintenance:
+        return "maintenance"
+    if head is None or head.slug_id is None:
+        return "blank"
+    if has_servers:
+        return "serve"
+    if "web" not in head.process_types or quantity == 0:
+        return "none"
+    if any(dyno.state == "crashed" for dyno in web):
+        return "crashed"
+    return "booting"
+
+
+class Rerouter:
+    """Makes a new route table whenever something asked for one, merging storms."""
+
+    def __init__(self, router: Router) -> None:
+        """`start` gives it the world."""
+        self._router = router
+        self._asked = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def ask(self) -> None:
+        """Something may have changed."""
+        self._asked.set()
+
+    def start(self, world: World) -> None:
+        """Begin to serve."""
+        self._task = asyncio.create_task(self._serve(world))
+
+    async def close(self) -> None:
+        """Stop serving."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _serve(self, world: World) -> None:
+        while True:
+            await self._asked.wait()
+            await world.clock.sleep(REROUTE_PAUSE_S)
+            self._asked.clear()
+            try:
+                table = await world.db.read(
+                    lambda conn: route_table(conn, world.settings, world.conductor)
+                )
+                await self._router.apply(table)
+            except Exception:
+                _log.exception("routes could not be brought up to date; trying again")
+                await world.clock.sleep(1.0)
+                self._asked.set()

@@ -1,0 +1,107 @@
+"""Owns the way from the outbox to logplex: each line once, in order, whoever is killed when.
+
+A line is taken from the outbox only after logplex has kept it; logplex skips ids that it has. A
+line that must follow a dyno's last words waits until logplex has drained the dyno. Must not know
+what the lines say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from oriel import faults
+from oriel.clock import Clock
+from oriel.logplex.client import Logplex
+from oriel.store import outbox
+from oriel.store.database import Database
+
+BATCH_LINES = 500
+RETRY_FIRST_S = 0.05
+RETRY_MAX_S = 1.0
+
+_log = logging.getLogger("oriel.control.shipper")
+
+
+class Shipper:
+    """One task that carries the outbox to logplex whenever there is something in it."""
+
+    def __init__(
+        self,
+        db: Database,
+        logplex: Logplex,
+        clock: Clock,
+        drained: Callable[[str], Awaitable[None]],
+    ) -> None:
+        """`drained` is told each instance whose FIFO logplex has emptied for good."""
+        self._db = db
+        self._logplex = logplex
+        self._clock = clock
+        self._drained = drained
+        self._filled = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin with what a kill may have left over, and go on."""
+        loop = asyncio.get_running_loop()
+        # A commit tells of new lines from the writer's thread.
+        self._db.on_outbox = lambda: loop.call_soon_threadsafe(self._filled.set)
+        self._filled.set()
+        self._task = asyncio.create_task(self._serve())
+
+    async def close(self) -> None:
+        """Stop; what is left is shipped after the next start."""
+        self._db.on_outbox = None
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _serve(self) -> None:
+        wait_s = RETRY_FIRST_S
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            try:
+                while await self._ship_some():
+                    pass
+                wait_s = RETRY_FIRST_S
+            except (faults.Fault, OSError) as fault:
+                _log.warning("lines wait in the outbox: %s", fault)
+                await self._clock.sleep(wait_s)
+                wait_s = min(RETRY_MAX_S, wait_s * 2)
+                self._filled.set()
+
+    async def _ship_some(self) -> bool:
+        posted = await self._db.read(lambda conn: outbox.waiting(conn, BATCH_LINES))
+        for _, group in itertools.groupby(posted, key=_together):
+            await self._ship(list(group))
+        return bool(posted)
+
+    async def _ship(self, lines: Sequence[outbox.Posted]) -> None:
+        first, last = lines[0], lines[-1]
+        if first.line.drain:
+            await self._logplex.drain(first.line.drain)
+        await self._logplex.append(first.line.channel, [_frame(each) for each in lines])
+        await self._db.write(lambda conn: outbox.delivered(conn, last.id))
+        if first.line.drain:
+            await self._drained(first.line.drain)
+
+
+def _together(posted: outbox.Posted) -> tuple[str, str]:
+    return posted.line.channel, posted.line.drain
+
+
+def _frame(posted: outbox.Posted) -> dict[str, Any]:
+    line = posted.line
+    return {
+        "id": posted.id,
+        "source": line.source,
+        "ps": line.ps,
+        "text": line.text,
+        "severity": line.severity,
+        "release": line.release,
+        "data": dict(line.data),
+    }

@@ -1,0 +1,177 @@
+"""Owns what a verb is given: the rooms, put together by `house`, and the platform's settings.
+
+Must not know how a room is made or in which order they start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from oriel import faults
+from oriel.builder import Builder, Repositories
+from oriel.clock import Clock
+from oriel.ledger import Vault
+from oriel.logplex.client import Logplex
+from oriel.manifold import Conductor
+from oriel.people.throttle import Throttle
+from oriel.router import Router
+from oriel.store.database import Database
+
+CHANGE_WAIT_S = 30.0
+"""How long a change of an app waits for the one before it (design: A release's way)."""
+
+PUSH_WAIT_S = 600.0
+"""How long a push waits for the push before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port to listen on; the host may be an IPv6 address, without brackets."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """`127.0.0.1:5050` or `[::1]:5050`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it stands for every address of the machine."""
+        return self.host in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not listened on
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `oriel up` was started with."""
+
+    data: Path
+    api: Address
+    web: Address
+    domain: str | None = None
+    tls: bool = False
+    uid_base: int | None = None
+    """The first uid of apps, where Oriel runs as root; None: all run as Oriel's own uid."""
+
+    @property
+    def api_url(self) -> str:
+        """Where users reach the API and git."""
+        scheme = "https" if self.tls else "http"
+        if self.api.is_wildcard:
+            return f"{scheme}://{self.domain or 'localhost'}:{self.api.port}"
+        return f"{scheme}://{self.api}"
+
+    def git_url(self, app: str) -> str:
+        """The remote that deploys `app`."""
+        return f"{self.api_url}/{app}.git"
+
+    def app_host(self, app: str) -> str:
+        """The hostname at which `app` answers."""
+        return f"{app}.{self.domain or 'localhost'}"
+
+    def app_url(self, app: str) -> str:
+        """Where `app` answers; the port is left out where browsers need none."""
+        port = "" if self.web.port == 80 else f":{self.web.port}"
+        return f"http://{self.app_host(app)}{port}"
+
+    @property
+    def known_hosts(self) -> frozenset[str]:
+        """The names in a Host header that the API answers to (DNS rebinding)."""
+        names = {"localhost", "127.0.0.1", "::1"}
+        if not self.api.is_wildcard:
+            names.add(self.api.host)
+        if self.domain:
+            names |= {self.domain, f"api.{self.domain}", f"oriel.{self.domain}"}
+        return frozenset(names)
+
+
+class Gates:
+    """One turn at a time for each app: a gate for changes, one for pushes. Bounded waits."""
+
+    def __init__(self) -> None:
+        """No gate is closed."""
+        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
+        self._users: dict[tuple[str, str], int] = {}
+
+    @asynccontextmanager
+    async def change(self, app_id: str, app: str) -> AsyncIterator[None]:
+        """Hold the app still while its ledger grows; ReleasePending after CHANGE_WAIT_S."""
+        late = faults.ReleasePending(
+            f"Another change of {app} is under way, and did not end in {CHANGE_WAIT_S:.0f} s.",
+            hint=f"See what it is with: oriel releases -a {app}. Then try again.",
+            app=app,
+        )
+        async with self._turn(("change", app_id), CHANGE_WAIT_S, late):
+            yield
+
+    @asynccontextmanager
+    async def push(self, app_id: str, app: str) -> AsyncIterator[None]:
+        """Take the app's turn to be pushed to; Conflict after PUSH_WAIT_S."""
+        late = faults.Conflict(
+            f"Another push to {app} is still being built, after {PUSH_WAIT_S / 60:.0f} minutes.",
+            hint="Push again when it has ended.",
+            app=app,
+        )
+        async with self._turn(("push", app_id), PUSH_WAIT_S, late):
+            yield
+
+    def is_pushing(self, app_id: str) -> bool:
+        """Whether a push of the app is under way."""
+        return self._users.get(("push", app_id), 0) > 0
+
+    @asynccontextmanager
+    async def _turn(
+        self, key: tuple[str, str], wait_s: float, late: faults.Fault
+    ) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        self._users[key] = self._users.get(key, 0) + 1
+        try:
+            try:
+                await asyncio.wait_for(lock.acquire(), wait_s)
+            except TimeoutError:
+                raise late from None
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key], self._locks[key]
+
+
+@dataclass(slots=True)
+class World:
+    """The rooms that verbs work with. Made once, by `house`; tests make their own."""
+
+    settings: Settings
+    db: Database
+    clock: Clock
+    vault: Vault
+    logplex: Logplex
+    conductor: Conductor
+    router: Router
+    repositories: Repositories
+    builder: Builder
+    throttle: Throttle
+    reroute: Callable[[], None]
+    """Says that routes may have changed; cheap, and merged."""
+    gates: Gates = field(default_factory=Gates)
+    hashes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """scrypt takes 32 MB and a core for a moment: two at a time, whoever knocks."""

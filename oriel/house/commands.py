@@ -1,0 +1,114 @@
+"""Owns the server's own commands, `oriel up`, `oriel down` and `oriel doctor`, as typed.
+
+Must not do what they do. The command line finds them by name, and only when they are called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from oriel import faults
+from oriel.clock import SystemClock
+from oriel.house import doctor as doctors
+from oriel.house import probes, settings
+from oriel.house import up as ups
+from oriel.house.layout import Layout, default_data
+from oriel.house.settings import Address, Flags
+
+MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
+
+_data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="ORIEL_DATA",
+    help="The data directory.",
+)
+
+
+@click.command()
+@_data_option
+@click.option("--api", metavar="HOST:PORT", help="Where the API and git listen.")
+@click.option("--web", metavar="HOST:PORT", help="Where apps answer.")
+@click.option("--domain", metavar="NAME", help="Apps are at APP.NAME; '' for APP.localhost.")
+@click.option(
+    "--database",
+    metavar="URL",
+    envvar="ORIEL_DATABASE_URL",
+    help="PostgreSQL instead of SQLite. A password is better given in ORIEL_DATABASE_URL.",
+)
+@click.option("--key-file", metavar="FILE", help="The master key, elsewhere than in the data.")
+@click.option("--tls-cert", metavar="FILE", help="Certificate chain (PEM) of the API.")
+@click.option("--tls-key", metavar="FILE", help="Its private key.")
+@click.option("--insecure-http", is_flag=True, help="Allow the API beyond loopback without TLS.")
+def up(data: Path | None, **flags: Any) -> int:
+    """Start the platform in the foreground.
+
+    A data directory remembers what it was started with; a flag that is not given stays as it was.
+    """
+    return ups.up(_data(data), Flags(**flags), _surroundings())
+
+
+@click.command()
+@_data_option
+@click.option("--dynos", is_flag=True, help="Stop the dynos too.")
+def down(data: Path | None, dynos: bool) -> int:
+    """Stop the platform; dynos keep running unless --dynos is given."""
+    return ups.down(_data(data), dynos=dynos, outside=_surroundings())
+
+
+@click.command()
+@_data_option
+@click.option("--api", metavar="HOST:PORT", help="Where the API would listen.")
+@click.option("--web", metavar="HOST:PORT", help="Where apps would answer.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def doctor(data: Path | None, api: str | None, web: str | None, as_json: bool) -> int:
+    """Check this machine, and say what to type about what is not well."""
+    directory = _data(data).expanduser().absolute()
+    kept = _kept(directory)
+    api = api or (str(kept.api) if kept else settings.DEFAULT_API)
+    web = web or (str(kept.web) if kept else settings.DEFAULT_WEB)
+    machine = probes.look(
+        directory,
+        Address.parse(api, "--api"),
+        Address.parse(web, "--web"),
+        SystemClock(),
+        os.environ,
+    )
+    findings = doctors.judge(machine)
+    _show(findings, as_json=as_json)
+    return 1 if any(finding.state == "fail" for finding in findings) else 0
+
+
+def _show(findings: tuple[doctors.Finding, ...], *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+        return
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        mark = click.style(MARKS[finding.state], fg=colours[finding.state])
+        click.echo(f"{mark}  {finding.name:<{width}}  {finding.said}")
+        if finding.fix and finding.state != "ok":
+            click.echo(f"{'':<{width + 8}}{finding.fix}")
+
+
+def _kept(data: Path) -> settings.Settings | None:
+    """The settings of a data directory, as far as they can be read."""
+    with contextlib.suppress(OSError, faults.Fault):
+        return settings.load(Layout(data).settings)
+    return None
+
+
+def _data(given: Path | None) -> Path:
+    return given or default_data(os.geteuid() == 0, dict(os.environ))
+
+
+def _surroundings() -> ups.Surroundings:
+    return ups.Surroundings(os.environ, SystemClock(), ups.say_on_stderr)

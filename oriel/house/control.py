@@ -1,0 +1,200 @@
+"""Puts the rooms together into control: the process that answers the API and git, keeps the
+ledger, runs the dynos and tells the router. The one place that knows how each room is made, and
+the order of start and stop: stop is start, backwards.
+
+SIGTERM: stop and leave the dynos running. SIGUSR1: stop the dynos first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+
+from oriel import faults
+from oriel.api.app import build as build_api
+from oriel.builder import Builder, Repositories
+from oriel.clock import Clock, SystemClock
+from oriel.control import accounts, recovery, running
+from oriel.control.shipper import Shipper
+from oriel.control.world import Address, Settings, World
+from oriel.house import settings as house_settings
+from oriel.house.holders import Holders
+from oriel.house.layout import Layout
+from oriel.ledger import apps
+from oriel.ledger import vault as vaults
+from oriel.logplex.client import Logplex
+from oriel.manifold import Conductor
+from oriel.manifold.local.launcher import LocalLauncher
+from oriel.people.throttle import Throttle
+from oriel.router import Listen, Router
+from oriel.sandbox import Sandboxes
+from oriel.store.database import Database
+
+UID_BASE = 0x4F520000
+"""Where the uids of apps begin, where Oriel runs as root: far from people's and containers'."""
+
+STOP_GRACE_S = 5
+"""How long requests under way may take once control is asked to stop."""
+
+_log = logging.getLogger("oriel.house.control")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own way with signals: control decides when it stops."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+def main() -> None:
+    """`python -m oriel.house.control --data DIR`."""
+    parser = argparse.ArgumentParser(prog="oriel-control")
+    parser.add_argument("--data", required=True, type=Path)
+    data = parser.parse_args().data
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s"
+    )
+    os.umask(0o077)
+    try:
+        asyncio.run(serve(data, SystemClock()))
+    except faults.Fault as fault:
+        sys.exit(f"oriel: {fault.message} {fault.hint}".rstrip())
+
+
+async def serve(data: Path, clock: Clock) -> None:
+    """Run control on a data directory until it is told to stop."""
+    asked = asyncio.get_running_loop().create_future()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        asyncio.get_running_loop().add_signal_handler(number, _ask, asked, number)
+    kept = house_settings.load(Layout(data).settings)
+    if kept is None:
+        raise faults.Invalid(f"{data} has no settings.", hint=f"Type: oriel up --data {data}")
+    async with world_of(data, kept, clock) as world, _listening(world, kept, data):
+        if await asked == signal.SIGUSR1:
+            await _stop_dynos(world)
+
+
+def _ask(asked: asyncio.Future[signal.Signals], number: signal.Signals) -> None:
+    if not asked.done():
+        asked.set_result(number)
+
+
+@asynccontextmanager
+async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> AsyncIterator[World]:
+    """The rooms of a data directory, started in their order, what a kill left undone put right."""
+    layout = Layout(data)
+    async with AsyncExitStack() as stack:
+        db = Database.open(kept.database, clock)
+        stack.callback(db.close)
+        key_file = Path(kept.key_file) if kept.key_file else data / "master.key"
+        vault = vaults.load_or_create(key_file)
+        logplex = Logplex(layout.logplex_socket)
+        sandboxes = Sandboxes()
+        await sandboxes.start()
+        stack.push_async_callback(sandboxes.close)
+        router = Router(
+            directory=layout.haproxy_config.parent,
+            runtime_socket=layout.run / "haproxy.sock",
+            master_socket=layout.haproxy_master_socket,
+            web=Listen(kept.web.host, kept.web.port),
+            log_port=kept.router_log_port,
+            clock=clock,
+        )
+        rerouter = running.Rerouter(router)
+        holders = Holders(layout.up_socket, logplex)
+        launcher = LocalLauncher(data, sandboxes, holders.hold, holders.release, clock)
+        conductor = Conductor(
+            launcher=launcher, db=db, clock=clock, changed=lambda app_id: rerouter.ask()
+        )
+        world = World(
+            settings=_settings(data, kept),
+            db=db,
+            clock=clock,
+            vault=vault,
+            logplex=logplex,
+            conductor=conductor,
+            router=router,
+            repositories=Repositories(data, sandboxes, clock),
+            builder=Builder(data, sandboxes, clock),
+            throttle=Throttle(),
+            reroute=rerouter.ask,
+        )
+        await accounts.prepare_setup(world)
+        shipper = Shipper(db, logplex, clock, conductor.drained)
+        await conductor.start()
+        stack.push_async_callback(conductor.close)
+        shipper.start()
+        stack.push_async_callback(shipper.close)
+        table = await db.read(lambda conn: running.route_table(conn, world.settings, conductor))
+        await router.start(table)
+        stack.push_async_callback(router.close)
+        rerouter.start(world)
+        stack.push_async_callback(rerouter.close)
+        await recovery.recover(world)
+        yield world
+
+
+@asynccontextmanager
+async def _listening(
+    world: World, kept: house_settings.Settings, data: Path
+) -> AsyncIterator[None]:
+    """The API and git, on their port."""
+    config = uvicorn.Config(
+        build_api(world),
+        host=kept.api.host,
+        port=kept.api.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ssl_certfile=kept.tls_cert,
+        ssl_keyfile=kept.tls_key,
+        timeout_graceful_shutdown=STOP_GRACE_S,
+        timeout_keep_alive=65,
+        lifespan="off",
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve())
+    ready = Layout(data).control_ready
+    try:
+        while not server.started and not serving.done():
+            await world.clock.sleep(0.005)
+        if not serving.done():
+            ready.write_text(json.dumps({"pid": os.getpid()}))
+            yield
+    finally:
+        ready.unlink(missing_ok=True)
+        server.should_exit = True
+        await serving
+
+
+async def _stop_dynos(world: World) -> None:
+    found = await world.db.read(apps.all)
+    await asyncio.gather(*[world.conductor.forget(app.id) for app in found])
+
+
+def _settings(data: Path, kept: house_settings.Settings) -> Settings:
+    return Settings(
+        data=data,
+        api=Address(kept.api.host, kept.api.port),
+        web=Address(kept.web.host, kept.web.port),
+        domain=kept.domain,
+        tls=kept.tls_cert is not None,
+        uid_base=UID_BASE if os.geteuid() == 0 else None,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""Owns asking the others to hold a dyno's FIFO: `oriel up`, and logplex, which also reads it.
+
+Best effort, in bounded time: where one of them is away, control holds the FIFO alone until that
+one is back and finds it by itself. Must not know what a dyno is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from oriel import faults
+from oriel.logplex.client import Logplex
+
+ASK_TIMEOUT_S = 1.0
+
+_log = logging.getLogger("oriel.house.holders")
+
+
+class Holders:
+    """`oriel up` and logplex, as holders of FIFOs."""
+
+    def __init__(self, up_socket: Path, logplex: Logplex) -> None:
+        """Ask through `up_socket` and logplex's client."""
+        self._up_socket = up_socket
+        self._logplex = logplex
+
+    async def hold(self, instance: str) -> None:
+        """Both open the instance's FIFO, or are known to be away."""
+        await asyncio.gather(
+            _best("oriel up", self._ask_up("hold", instance)),
+            _best("logplex", self._logplex.open(instance)),
+        )
+
+    async def release(self, instance: str) -> None:
+        """`oriel up` lets go; logplex did so when it had drained it."""
+        await _best("oriel up", self._ask_up("release", instance))
+
+    async def _ask_up(self, op: str, instance: str) -> None:
+        reader, writer = await asyncio.open_unix_connection(self._up_socket)
+        try:
+            writer.write(json.dumps({"op": op, "instance": instance}).encode() + b"\n")
+            answer = json.loads(await reader.readline() or b"{}")
+        finally:
+            writer.close()
+        if not answer.get("ok"):
+            raise faults.Unavailable(str(answer.get("message", "it did not answer")))
+
+
+async def _best(who: str, ask: Coroutine[Any, Any, object]) -> None:
+    try:
+        await asyncio.wait_for(ask, ASK_TIMEOUT_S)
+    except (OSError, ValueError, TimeoutError, faults.Fault) as error:
+        _log.warning("%s does not hold a dyno's output: %s", who, error)

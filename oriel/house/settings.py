@@ -1,0 +1,275 @@
+"""Owns what `oriel up` was asked for: addresses, domain, database, and how they are kept.
+
+Must not know processes. A data directory remembers its settings (settings.json), so that a later
+`oriel up` without flags starts the same platform; only `--insecure-http` must be said each time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import os
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from oriel import faults
+
+VERSION = 1
+DEFAULT_API = "127.0.0.1:5050"
+DEFAULT_WEB = "127.0.0.1:8080"
+
+BESIDE = "sqlite:///oriel.db"
+"""How a database in the data directory itself is kept, so that the directory can be moved."""
+
+_HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.(?!-)[A-Za-z0-9-]{1,63})*\.?")
+_DATABASE_URL = re.compile(r"(postgresql|postgres|sqlite)(\+\w+)?://\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port to listen on."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str, flag: str) -> Address:
+        """`127.0.0.1:5050`, `localhost:5050`, `[::1]:5050` or `:5050`; `flag` is for the error."""
+        host, separator, port = text.rpartition(":")
+        bracketed = host.startswith("[") and host.endswith("]")
+        host = host[1:-1] if bracketed else host or "127.0.0.1"
+        if not (separator and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise _bad_address(text, flag)
+        if (":" in host) != bracketed or not (_is_ip(host) or _HOSTNAME.fullmatch(host)):
+            raise _bad_address(text, flag)
+        return cls(host, int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        if _is_ip(self.host):
+            return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
+        return self.host.rstrip(".").lower() in ("localhost", "localhost.localdomain")
+
+    def __str__(self) -> str:
+        """The form it was typed in; IPv6 in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that the processes of one platform are started with."""
+
+    api: Address
+    web: Address
+    database: str
+    domain: str | None = None
+    router_log_port: int = 0
+    insecure_http: bool = False
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    key_file: str | None = None
+    isolation: str = "bubblewrap"
+
+    @property
+    def api_url(self) -> str:
+        """Where a person on this machine reaches the API."""
+        return f"{'https' if self.tls_cert else 'http'}://{_reachable(self.api)}"
+
+    @property
+    def apps_url(self) -> str:
+        """The form of an app's address, with NAME for its name."""
+        port = "" if self.web.port == 80 else f":{self.web.port}"
+        return f"http://NAME.{self.domain or 'localhost'}{port}"
+
+    def digest(self) -> str:
+        """Changes when a process that was started with other settings must be started again."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """The text of settings.json."""
+        return json.dumps(
+            {
+                "version": VERSION,
+                "api": {"host": self.api.host, "port": self.api.port},
+                "web": {"host": self.web.host, "port": self.web.port},
+                "domain": self.domain,
+                "database": self.database,
+                "router_log_port": self.router_log_port,
+                "insecure_http": self.insecure_http,
+                "tls_cert": self.tls_cert,
+                "tls_key": self.tls_key,
+                "key_file": self.key_file,
+                "isolation": self.isolation,
+            },
+            indent=1,
+        )
+
+    @classmethod
+    def from_json(cls, text: str, where: str = "settings.json") -> Settings:
+        """Read settings.json; raises Invalid with a sentence when it is not one."""
+        try:
+            read = json.loads(text)
+            if read["version"] != VERSION:
+                raise faults.Invalid(
+                    f"{where} is of version {read['version']!r}; this Oriel reads {VERSION}.",
+                    hint="Use the Oriel that wrote it, or a newer one.",
+                )
+            return cls(
+                api=Address(str(read["api"]["host"]), int(read["api"]["port"])),
+                web=Address(str(read["web"]["host"]), int(read["web"]["port"])),
+                database=str(read["database"]),
+                domain=read.get("domain"),
+                router_log_port=int(read.get("router_log_port", 0)),
+                insecure_http=bool(read.get("insecure_http", False)),
+                tls_cert=read.get("tls_cert"),
+                tls_key=read.get("tls_key"),
+                key_file=read.get("key_file"),
+                isolation=str(read.get("isolation", "bubblewrap")),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise faults.Invalid(
+                f"{where} cannot be read ({type(error).__name__}).",
+                hint=f"Move it away and give the flags again: oriel up --help. It is {where}.",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What was typed after `oriel up`; None is "as before"."""
+
+    api: str | None = None
+    web: str | None = None
+    domain: str | None = None
+    database: str | None = None
+    key_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    insecure_http: bool = False
+
+
+def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
+    """What the flags make of the settings kept from last time; refuses what is unsafe."""
+    base = kept or Settings(
+        api=Address.parse(DEFAULT_API, "--api"),
+        web=Address.parse(DEFAULT_WEB, "--web"),
+        database=_own_database(data),
+    )
+    settled = replace(
+        base,
+        api=Address.parse(flags.api, "--api") if flags.api else base.api,
+        web=Address.parse(flags.web, "--web") if flags.web else base.web,
+        domain=base.domain if flags.domain is None else _domain(flags.domain),
+        database=_database(flags.database) if flags.database else base.database,
+        key_file=_absolute(flags.key_file, base.key_file),
+        tls_cert=_absolute(flags.tls_cert, base.tls_cert),
+        tls_key=_absolute(flags.tls_key, base.tls_key),
+        insecure_http=flags.insecure_http,
+    )
+    _refuse_unsafe(settled)
+    return settled
+
+
+def load(path: Path) -> Settings | None:
+    """The settings kept at `path`, or None where there are none yet."""
+    try:
+        kept = Settings.from_json(path.read_text(), str(path))
+    except FileNotFoundError:
+        return None
+    own = _own_database(path.parent)
+    return replace(kept, database=own) if kept.database == BESIDE else kept
+
+
+def save(path: Path, settings: Settings) -> None:
+    """Keep `settings` at `path` (0600: a database URL may hold a password), whole or not at all."""
+    if settings.database == _own_database(path.parent):
+        settings = replace(settings, database=BESIDE)
+    draft = path.with_suffix(".json.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(settings.to_json() + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+def masked_database(url: str) -> str:
+    """A database URL without its password, fit to be shown."""
+    return re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:...@", url)
+
+
+def as_dict(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON values, the database's password masked."""
+    shown: dict[str, Any] = json.loads(settings.to_json())
+    return shown | {"database": masked_database(settings.database)}
+
+
+def _refuse_unsafe(settings: Settings) -> None:
+    if bool(settings.tls_cert) != bool(settings.tls_key):
+        raise faults.Invalid(
+            "--tls-cert and --tls-key belong together.",
+            hint="Type: oriel up --tls-cert CERT.pem --tls-key KEY.pem",
+        )
+    if settings.api.is_loopback or settings.tls_cert or settings.insecure_http:
+        return
+    raise faults.Invalid(
+        f"The API would listen at {settings.api}, beyond this machine, without TLS: "
+        "passwords and tokens could be read on the way.",
+        hint="Give --tls-cert CERT.pem --tls-key KEY.pem, or --insecure-http to do it all the same "
+        "(behind a proxy that ends TLS, say).",
+    )
+
+
+def _domain(text: str) -> str | None:
+    if not text:
+        return None
+    if not _HOSTNAME.fullmatch(text) or _is_ip(text):
+        raise faults.Invalid(
+            f"--domain {text!r} is not a domain name.",
+            hint="Type one whose subdomains point here, as in: oriel up --domain apps.example.com",
+        )
+    return text.rstrip(".").lower()
+
+
+def _database(url: str) -> str:
+    if not _DATABASE_URL.fullmatch(url):
+        raise faults.Invalid(
+            "--database is not the URL of a database that Oriel can use.",
+            hint="Type one like postgresql://user@host/name or sqlite:////var/lib/oriel/oriel.db",
+        )
+    return url
+
+
+def _own_database(data: Path) -> str:
+    return f"sqlite:///{data / 'oriel.db'}"
+
+
+def _absolute(given: str | None, kept: str | None) -> str | None:
+    if given is None:
+        return kept
+    return str(Path(given).expanduser().absolute()) if given else None
+
+
+def _reachable(address: Address) -> Address:
+    """Where a listener on all interfaces is reached from this machine."""
+    if address.host == "0.0.0.0":  # noqa: S104 - compared, not bound
+        return replace(address, host="127.0.0.1")
+    return replace(address, host="::1") if address.host == "::" else address
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _bad_address(text: str, flag: str) -> faults.Invalid:
+    return faults.Invalid(
+        f"{flag} {text[:80]!r} is not an address to listen on.",
+        hint=f"Type HOST:PORT, as in: oriel up {flag} 127.0.0.1:5050 (or [::1]:5050).",
+    )

@@ -1,0 +1,13 @@
+"""Owns log channels: what was said, by dynos, the platform and the router. Usable alone.
+
+Must not know apps, users, releases' contents, SQL or HTTP. A line is never touched on the way in:
+the unit of intake is the chunk that one read gives, and everything else is a cursor over what is
+on disk. Only this room opens segments.
+
+In reading order: `entry` (the index entry), `files` (exact reads and writes), `sources` (who
+spoke), `segment` (two files being written), `seal` (a finished segment's manifest), `mark` (what a
+power loss cannot take), `recovery` (the tail after a kill), `channel` (all of these as one stream),
+`shelf` (all channels, their sync); `joiner` (records into lines), `view`, `lookback`, `cursor`,
+`history` (reading), `frame` (RFC 5424), `render`, `query`; the ways in and out: `intake` (dyno
+FIFOs), `datagrams` (router lines), `session` (one reader), `server`, `wire`, `client`, `process`.
+"""

@@ -1,0 +1,162 @@
+"""Owns the router's lines: a UDP socket with a large buffer, read in bounded turns.
+
+Must not parse more of a frame than names its channel. The socket may be inherited, so that what
+came while logplex was away waits in it; what the kernel dropped is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from dataclasses import asdict, dataclass
+
+from oriel import faults
+from oriel.clock import Clock
+from oriel.logplex import frame
+from oriel.logplex.limits import Limits
+from oriel.logplex.shelf import Shelf
+
+BUFFER_BYTES = 32 * 1024 * 1024
+DATAGRAM_BYTES = 64 * 1024
+
+_SO_RXQ_OVFL = 40
+_SO_RCVBUFFORCE = 33
+_COUNTER = struct.Struct("=I")
+_KNOWN_MAX = 4096
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the datagrams."""
+
+    kept: int = 0
+    unknown_channel: int = 0
+    malformed: int = 0
+    kernel_dropped: int = 0
+    """Since the socket was made: by the kernel, because its buffer was full."""
+    disk_dropped: int = 0
+    """Because the disk was full for longer than memory could hold them."""
+
+
+def open_socket(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
+    """A socket of our own, with as large a buffer as we may have."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        try:
+            made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES)
+        except OSError:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        made.bind((host, port))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+class Datagrams:
+    """The reader of the router's socket."""
+
+    def __init__(self, sock: socket.socket, shelf: Shelf, limits: Limits, clock: Clock) -> None:
+        """Takes over `sock`."""
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
+        self.socket = sock
+        self.counts = Counts()
+        self._shelf = shelf
+        self._limits = limits
+        self._clock = clock
+        self._held: dict[str, list[bytes]] = {}
+        self._held_bytes: dict[str, int] = {}
+        self._retry_s = limits.retry_first_s
+        self._loop = asyncio.get_running_loop()
+
+    def start(self) -> None:
+        """Read from now on."""
+        self._loop.add_reader(self.socket.fileno(), self._turn)
+
+    def close(self) -> None:
+        """Read what is there and stop; the socket stays open for whoever else has it."""
+        if self._loop.remove_reader(self.socket.fileno()):
+            self._turn()
+        self.socket.close()
+
+    def status(self) -> dict[str, int]:
+        """The counts, and the port."""
+        return {"port": self.socket.getsockname()[1], **asdict(self.counts)}
+
+    def _turn(self) -> None:
+        """Read a bounded number of datagrams and store them channel by channel."""
+        arrived: dict[str, list[bytes]] = {}
+        for _ in range(self._limits.turn_datagrams):
+            try:
+                data, ancillary, _, _ = self.socket.recvmsg(DATAGRAM_BYTES, 64)
+            except BlockingIOError:
+                break
+            except OSError:
+                # An ICMP answer to something this socket sent; it sends nothing that matters.
+                continue
+            if ancillary:
+                self._count_drops(ancillary)
+            name = frame.channel_of(data)
+            if name is None:
+                self.counts.malformed += 1
+                continue
+            lines = arrived.get(name)
+            if lines is None:
+                if len(arrived) >= _KNOWN_MAX or not self._shelf.knows(name):
+                    self.counts.unknown_channel += 1
+                    continue
+                lines = arrived[name] = []
+            lines.append(frame.one_line(data))
+        for name, lines in arrived.items():
+            self._keep(name, lines)
+
+    def _keep(self, name: str, lines: list[bytes]) -> None:
+        if name in self._held:
+            self._hold(name, lines)
+            return
+        try:
+            self._store(name, lines)
+        except OSError:
+            self._hold(name, lines)
+            self._loop.call_later(self._retry_s, self._retry, name, self._retry_s)
+
+    def _store(self, name: str, lines: list[bytes]) -> None:
+        channel = self._shelf.channel(name)
+        channel.append_frames(
+            channel.source("heroku", "router"), lines, self._clock.wall_ns() // 1000
+        )
+        self.counts.kept += len(lines)
+
+    def _hold(self, name: str, lines: list[bytes]) -> None:
+        """The disk is full: keep them in memory for a while, within a bound."""
+        held = self._held.setdefault(name, [])
+        for line in lines:
+            size = self._held_bytes.get(name, 0) + len(line)
+            if size > self._limits.held_frames_bytes:
+                self.counts.disk_dropped += 1
+                continue
+            held.append(line)
+            self._held_bytes[name] = size
+
+    def _retry(self, name: str, waited_s: float) -> None:
+        lines = self._held.get(name)
+        if lines is None or self.socket.fileno() < 0:
+            return
+        try:
+            if self._shelf.knows(name):
+                self._store(name, lines)
+        except (OSError, faults.Fault):
+            wait_s = min(waited_s * 2, self._limits.retry_max_s)
+            self._loop.call_later(wait_s, self._retry, name, wait_s)
+            return
+        self._held.pop(name)
+        self._held_bytes.pop(name, None)
+
+    def _count_drops(self, ancillary: list[tuple[int, int, bytes]]) -> None:
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL and len(data) >= 4:
+                self.counts.kernel_dropped = _COUNTER.unpack(data[:4])[0]

@@ -1,0 +1,35 @@
+"""Owns the sizes and times that logplex keeps to. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of one logplex; tests make them small."""
+
+    segment_bytes: int = 64 * 1024 * 1024
+    """A segment that has reached this is finished, and the next is begun."""
+    segment_records: int = 256 * 1024
+    """The same by records: recovery reads a whole index."""
+    chunk_bytes: int = 1024 * 1024
+    """What one splice may move: one chunk a source a turn."""
+    pipe_bytes: int = 256 * 1024
+    """What a FIFO is asked to hold, where the user may ask."""
+    turn_sources: int = 64
+    """How many FIFOs are looked at in one turn."""
+    turn_datagrams: int = 512
+    pause_s: float = 0.001
+    """The wait after a turn that moved bytes: it merges small writes into one record."""
+    pause_max_s: float = 0.002
+    sync_interval_s: float = 1.0
+    retry_first_s: float = 0.05
+    retry_max_s: float = 2.0
+    held_frames_bytes: int = 4 * 1024 * 1024
+    """Router lines of one channel kept in memory while its disk is full."""
+    idle_close_s: float = 60.0
+    """A channel that nobody uses is closed after this."""
+    append_lines: int = 5000
+    append_text_bytes: int = 256 * 1024
+    connections: int = 512

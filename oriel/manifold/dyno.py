@@ -1,0 +1,70 @@
+"""Owns the values: what should run of an app, and what a user sees of a dyno."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from oriel.lexicon import DynoName
+
+BOOT_TIMEOUT_S = 60.0
+"""How long a web dyno may take to bind its port (heroku-facts D3)."""
+
+EXIT_TIMEOUT_S = 30.0
+"""How long a dyno may take from SIGTERM to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process type: its command, how many dynos of it, of what size."""
+
+    command: str
+    quantity: int
+    size: str = "standard-1x"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What should run of one app. The newest wish of an app is the one that counts."""
+
+    app_id: str
+    app: str
+    channel: str
+    uid: int
+    release: int
+    slug: Path | None
+    env: Mapping[str, str]
+    processes: Mapping[str, Process]
+    boot_timeout_s: float = BOOT_TIMEOUT_S
+
+    @property
+    def quantities(self) -> dict[str, int]:
+        """How many of each type; none without code."""
+        if self.slug is None:
+            return {}
+        return {type_: process.quantity for type_, process in self.processes.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Dyno:
+    """One dyno as `ps` shows it: a name, and the instance that lives or last lived under it."""
+
+    instance: str
+    name: DynoName
+    app_id: str
+    command: str
+    size: str
+    state: str
+    since: datetime
+    release: int
+    host: str
+    port: int | None
+    reason: str
+    """Why it is in that state, in words; empty where there is nothing to say."""
+
+    @property
+    def id(self) -> str:
+        """The instance, as the API calls it."""
+        return self.instance

@@ -1,0 +1,129 @@
+"""Owns what a launcher is: the way from an instance that should run to one that does.
+
+`local` is the first; a cluster's has to pass the same contract test (tests/manifold). Nothing
+outside a launcher knows a pid. Must not know releases' meaning, back-off or log lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from oriel.lexicon import DynoName
+from oriel.sandbox.confinement import Exit
+
+IDENTITY_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """One instance to run. What is not secret of it is its identity, kept beside it."""
+
+    instance: str
+    app_id: str
+    app: str
+    channel: str
+    type: str
+    number: int
+    release: int
+    uid: int
+    command: str
+    size: str
+    slug: Path
+    env: Mapping[str, str]
+    once: bool = False
+
+    @property
+    def name(self) -> DynoName:
+        """Its dyno's name."""
+        return DynoName(self.type, self.number)
+
+    def identity(self) -> dict[str, Any]:
+        """What `identity.json` says of it: all but the environment."""
+        fields = asdict(self)
+        del fields["env"]
+        return {
+            **fields,
+            "version": IDENTITY_VERSION,
+            "name": str(self.name),
+            "slug": str(self.slug),
+        }
+
+    @classmethod
+    def from_identity(cls, kept: Mapping[str, Any]) -> LaunchSpec:
+        """The same from what was kept; raises ValueError for what cannot be one."""
+        try:
+            if kept["version"] != IDENTITY_VERSION:
+                raise ValueError(f"identity of version {kept['version']!r}")
+            return cls(
+                instance=str(kept["instance"]),
+                app_id=str(kept["app_id"]),
+                app=str(kept["app"]),
+                channel=str(kept["channel"]),
+                type=str(kept["type"]),
+                number=int(kept["number"]),
+                release=int(kept["release"]),
+                uid=int(kept["uid"]),
+                command=str(kept["command"]),
+                size=str(kept["size"]),
+                slug=Path(str(kept["slug"])),
+                env={},
+                once=bool(kept["once"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"an identity without {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """Where an instance that runs can be reached; a port only for web."""
+
+    host: str
+    port: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An instance that an earlier process launched: running, or how it ended."""
+
+    spec: LaunchSpec
+    launched: Launched
+    exit: Exit | None
+    """None while it runs."""
+
+
+OnExit = Callable[[str, Exit], None]
+
+
+class Launcher(Protocol):
+    """Runs instances. Every method may be called again for the same instance."""
+
+    def place(self, spec: LaunchSpec) -> Launched:
+        """Choose where `spec` will be reached, before it is started: its port is its alone."""
+        ...
+
+    async def start(self, spec: LaunchSpec, at: Launched) -> None:
+        """Run it; Unavailable says why not. Its end is told to `on_exit`, once."""
+        ...
+
+    async def terminate(self, instance: str) -> None:
+        """Ask all of its processes to end."""
+        ...
+
+    async def kill(self, instance: str) -> None:
+        """End all of its processes; its end is told as any other."""
+        ...
+
+    async def clean(self, instance: str) -> None:
+        """Remove what is left of one that has ended, its output having been read."""
+        ...
+
+    async def adopt(self) -> tuple[Found, ...]:
+        """What earlier processes launched and nobody cleaned; those that run are watched."""
+        ...
+
+    def listen(self, on_exit: OnExit) -> None:
+        """Whom to tell of ends."""
+        ...

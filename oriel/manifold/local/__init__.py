@@ -1,0 +1,8 @@
+"""Owns running dynos on this machine, under bubblewrap. In reading order: `ports`, `launcher`.
+
+The only place that knows a dyno's directory, FIFO, port or process.
+"""
+
+from oriel.manifold.local.launcher import LocalLauncher
+
+__all__ = ["LocalLauncher"]

@@ -1,0 +1,228 @@
+"""Owns the life of one dyno instance: states, events, what each leads to. Pure.
+
+Everything that changes a state is in `TABLE`; an event that a state has no row for is old news (a
+timer that rang too late) and changes nothing. Must not know time, processes or SQL: time comes in
+as events, and what is to be done goes out as orders. The states' names are the words that users
+see. If you add a state, also draw it in docs and map it in `api`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from oriel.sandbox.confinement import Exit
+
+State = Literal["new", "starting", "up", "stopping", "crashed", "complete", "down"]
+Fate = Literal["restart", "down", "once"]
+"""What is meant to follow: another instance in its place, nothing, or (a one-off) its end."""
+
+ENDED: frozenset[State] = frozenset({"crashed", "complete", "down"})
+
+BOOT_ERROR = (
+    "Error R10 (Boot timeout) -> Web process failed to bind to $PORT within {:.0f} seconds of "
+    "launch"
+)
+EXIT_ERROR = (
+    "Error R12 (Exit timeout) -> At least one process failed to exit within {:.0f} seconds of "
+    "SIGTERM"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """Where an instance stands."""
+
+    state: State = "new"
+    is_web: bool = False
+    once: bool = False
+    """A one-off: its end is `complete`, whatever its status."""
+    before: str = ""
+    """The state of the instance whose place it took; empty for the first."""
+    reason: str = ""
+    fate: Fate = "restart"
+
+
+# Events: what happened.
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """It is to be started with this command, as it is shown."""
+
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotLaunched:
+    """It could not be started."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Its port accepted a connection, or it has been alive for a moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class BootTimedOut:
+    """It did not become ready in time."""
+
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """It should end: to make room for another (`restart`), or for good (`down`)."""
+
+    fate: Fate
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExitTimedOut:
+    """It did not end in time after SIGTERM."""
+
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Nothing of it is left."""
+
+    exit: Exit
+
+
+Event = Begun | NotLaunched | Ready | BootTimedOut | StopAsked | ExitTimedOut | Ended
+
+
+# Orders: what to do.
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Start it, and tell when it is ready, timed out or ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """SIGTERM to all of its processes; tell when that took too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """A line of the platform's about it."""
+
+    text: str
+    last: bool = False
+    """Whether it must come behind everything that the dyno itself said."""
+
+
+Order = Launch | Terminate | Kill | Say
+Step = tuple[Life, tuple[Order, ...]]
+
+
+def step(life: Life, event: Event) -> Step:
+    """What an event makes of an instance, and what is to be done about it."""
+    row = TABLE.get((life.state, type(event)))
+    return row(life, event) if row else (life, ())
+
+
+def _begin(life: Life, event: Event) -> Step:
+    assert isinstance(event, Begun)  # noqa: S101 - for the type checker; the table says so
+    begun = replace(life, state="starting")
+    lines: tuple[Order, ...] = (Say(f"Starting process with command: `{event.shown}`"),)
+    if life.before:
+        lines = (Say(_changed(life.before, "starting")), *lines)
+    return begun, (*lines, Launch())
+
+
+def _not_launched(life: Life, event: Event) -> Step:
+    assert isinstance(event, NotLaunched)  # noqa: S101
+    ended = replace(life, state=_end_state(life), reason=f"could not be launched: {event.why}")
+    error = Say(f"Error R99 (Platform error) -> Failed to launch the dyno: {event.why}", last=True)
+    return ended, (error, Say(_changed(life.state, ended.state)))
+
+
+def _ready(life: Life, _: Event) -> Step:
+    return replace(life, state="up", reason=""), (Say(_changed("starting", "up")),)
+
+
+def _boot_timed_out(life: Life, event: Event) -> Step:
+    assert isinstance(event, BootTimedOut)  # noqa: S101
+    error = BOOT_ERROR.format(event.timeout_s)
+    late = replace(life, reason=f"did not bind to its port within {event.timeout_s:.0f} s (R10)")
+    return late, (Say(error), Say("Stopping process with SIGKILL"), Kill())
+
+
+def _stop(life: Life, event: Event) -> Step:
+    assert isinstance(event, StopAsked)  # noqa: S101
+    stopping = replace(life, state="stopping", fate=event.fate, reason=event.reason)
+    if event.fate == "restart":
+        lines = [Say("Restarting"), Say(_changed(life.state, "starting"))]
+    else:
+        lines = [Say(_changed(life.state, "down"))]
+    return stopping, (*lines, Say("Stopping all processes with SIGTERM"), Terminate())
+
+
+def _stop_again(life: Life, event: Event) -> Step:
+    assert isinstance(event, StopAsked)  # noqa: S101
+    return replace(life, fate=event.fate, reason=event.reason), ()
+
+
+def _exit_timed_out(life: Life, event: Event) -> Step:
+    assert isinstance(event, ExitTimedOut)  # noqa: S101
+    error = EXIT_ERROR.format(event.timeout_s)
+    return life, (Say(error), Say("Stopping remaining processes with SIGKILL"), Kill())
+
+
+def _ended(life: Life, event: Event) -> Step:
+    assert isinstance(event, Ended)  # noqa: S101
+    state = _end_state(life)
+    reason = life.reason or how(event.exit)
+    lines: list[Order] = [Say(_exited(event.exit), last=True)]
+    if life.state != "stopping":
+        lines.append(Say(_changed(life.state, state)))
+    return replace(life, state=state, reason=reason), tuple(lines)
+
+
+def _end_state(life: Life) -> State:
+    if life.state == "stopping":
+        return "down"
+    return "complete" if life.once else "crashed"
+
+
+def how(exit_: Exit) -> str:
+    """How it ended, in words."""
+    if exit_.code is None:
+        return "ended for a reason that is not known"
+    if exit_.signal is not None:
+        return f"exited with status {exit_.code} (signal {exit_.signal})"
+    return f"exited with status {exit_.code}"
+
+
+def _exited(exit_: Exit) -> str:
+    return "Process exited" if exit_.code is None else f"Process exited with status {exit_.code}"
+
+
+def _changed(before: str, after: str) -> str:
+    return f"State changed from {before} to {after}"
+
+
+TABLE: dict[tuple[State, type], Callable[[Life, Event], Step]] = {
+    ("new", Begun): _begin,
+    ("starting", NotLaunched): _not_launched,
+    ("starting", Ready): _ready,
+    ("starting", BootTimedOut): _boot_timed_out,
+    ("starting", StopAsked): _stop,
+    ("starting", Ended): _ended,
+    ("up", StopAsked): _stop,
+    ("up", Ended): _ended,
+    ("stopping", NotLaunched): _not_launched,
+    ("stopping", StopAsked): _stop_again,
+    ("stopping", ExitTimedOut): _exit_timed_out,
+    ("stopping", Ended): _ended,
+}

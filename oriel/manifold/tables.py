@@ -1,0 +1,29 @@
+"""Owns the table of dyno events. Append-only: the database itself refuses anything else.
+
+Its DDL is in the store's migrations; a test holds the two equal.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Column, Index, Integer, Table, Text
+
+from oriel.store.metadata import Moment, Serial, metadata
+
+dyno_events = Table(
+    "dyno_events",
+    metadata,
+    Column("id", Serial, primary_key=True),
+    Column("app_id", Text, nullable=False),
+    Column("instance", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("release", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("detail", JSON, nullable=False),
+    Index("dyno_events_app", "app_id", "at"),
+    Index("dyno_events_instance", "instance"),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,25 @@
+"""Owns the way of a request from its host name to a dyno, as a value that HAProxy carries out.
+
+Must not know what a dyno or a release is, nor who asks for a change: it is given backends. No
+Python of it is on a request's path.
+
+Modules in reading order: `table` (the routes as values), `pages` (what the router answers
+itself), `render` (routes to the text of a configuration), `seen` (what HAProxy shows), `changes`
+(from the one to the other), `haproxy` (the conversation with it), `router` (keeping it so).
+"""
+
+from oriel.router.haproxy import command
+from oriel.router.router import Router, Status
+from oriel.router.table import AppRoute, Listen, Mode, RouteTable, Server, hostname
+
+__all__ = [
+    "AppRoute",
+    "Listen",
+    "Mode",
+    "RouteTable",
+    "Router",
+    "Server",
+    "Status",
+    "command",
+    "hostname",
+]

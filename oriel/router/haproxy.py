@@ -1,0 +1,273 @@
+"""Owns the conversation with HAProxy: its runtime socket, its master's, its check, its files.
+
+The room's one shell. What is asked and written is made elsewhere; must not know dynos or apps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from oriel.clock import Clock
+from oriel.faults import Unavailable
+from oriel.router import seen as reading
+from oriel.router.render import Rendered, Stamp
+from oriel.router.seen import Process, Seen
+
+CONFIG = "haproxy.cfg"
+_LAST = "haproxy.cfg.last"
+
+_ANSWER_S = 5.0
+_ANSWER_BYTES = 64 << 20
+_RUN_S = 20.0
+_REASON_BYTES = 4000
+_LINE_BYTES = 8000
+"""A line of commands must fit in HAProxy's buffer."""
+_OLD_FILE_S = 60.0
+_NAMED_FILE = re.compile(r"[a-z]+\.[0-9a-f]{16}\.(?:map|lua)")
+_FINE = re.compile(r"|New server registered\.|Server deleted\.|.* by 'stats socket command'")
+
+
+class Away(Exception):
+    """HAProxy does not answer just now."""
+
+
+def program() -> str:
+    """The path of HAProxy, which Debian keeps where an ordinary user's PATH does not look."""
+    places = os.pathsep.join((os.defpath, "/usr/local/sbin", "/usr/sbin", "/sbin"))
+    found = shutil.which("haproxy") or shutil.which("haproxy", path=places)
+    if found is None:
+        raise Unavailable(
+            "HAProxy is not installed, and it carries every request to the apps.",
+            hint="apt install haproxy",
+        )
+    return found
+
+
+def command(directory: Path, master_socket: Path) -> tuple[str, ...]:
+    """How `oriel up` starts HAProxy: in the foreground, as master and worker."""
+    return (program(), "-W", "-S", f"{master_socket},mode,600", "-f", str(directory / CONFIG))
+
+
+def unprivileged_user() -> str | None:
+    """Whom HAProxy becomes when root starts it; None: there is no such user, or no root."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("haproxy").pw_name
+    except KeyError:
+        return None
+
+
+class HAProxy:
+    """One HAProxy, running or not, and the directory that it starts from."""
+
+    def __init__(
+        self, *, directory: Path, runtime_socket: Path, master_socket: Path, clock: Clock
+    ) -> None:
+        """Touches nothing yet."""
+        self._directory = directory
+        self._runtime_socket = runtime_socket
+        self._master_socket = master_socket
+        self._clock = clock
+
+    async def process(self) -> Process:
+        """Which HAProxy runs; raises Away."""
+        process = reading.read_process(await self._ask(self._runtime_socket, "show info"))
+        if process is None:
+            raise Away("it does not say who it is")
+        return process
+
+    async def see(self) -> Seen:
+        """All that it has loaded; raises Away."""
+        process = await self.process()
+        ids = reading.read_map_ids(await self._ask(self._runtime_socket, "show map"))
+        maps: dict[str, Mapping[str, str | None]] = {"hosts": {}, "apps": {}}
+        for name, map_id in ids.items():
+            text = await self._ask(self._runtime_socket, f"show map {map_id}")
+            maps[name] = reading.read_map(text)
+        servers = reading.read_servers(await self._ask(self._runtime_socket, "show servers state"))
+        return Seen(process, ids, maps["hosts"], maps["apps"], servers)
+
+    async def tell(self, commands: Iterable[str]) -> str:
+        """Carry out commands in order; what it objected to, or nothing. Raises Away."""
+        objections: list[str] = []
+        for line in _lines(commands):
+            answer = await self._ask(self._runtime_socket, line)
+            objections += [each for each in answer.splitlines() if not _FINE.fullmatch(each)]
+        return "; ".join(objections)[:_REASON_BYTES]
+
+    async def reload(self) -> None:
+        """Have the master start a worker from the files; raises Away."""
+        await self._ask(self._master_socket, "reload")
+
+    async def write(self, rendered: Rendered) -> str:
+        """Put a configuration where HAProxy starts from, if it takes it; else its reason."""
+        config = self._directory / CONFIG
+        if await asyncio.to_thread(_has, config, rendered.config):
+            return ""
+        fresh = self._directory / f"{CONFIG}.new"
+        await asyncio.to_thread(self._put, {**rendered.files, fresh.name: rendered.config})
+        reason = await self._check(fresh)
+        if not reason:
+            await asyncio.to_thread(self._commit, fresh, config)
+        return reason
+
+    async def restore(self) -> None:
+        """Go back to the last configuration that a HAProxy ran with: a reload has failed."""
+        await asyncio.to_thread(self._restore)
+
+    def on_disk(self) -> tuple[Stamp, Mapping[str, str | None]] | None:
+        """The stamp and the apps' map that it would start from; None: there is none."""
+        text = _text(self._directory / CONFIG)
+        stamp = Stamp.find(text)
+        named = re.search(r"/(apps\.[0-9a-f]{16}\.map)", text)
+        if stamp is None or named is None:
+            return None
+        lines = _text(self._directory / named[1]).splitlines()
+        return stamp, reading.read_map("".join(f"0x {line}\n" for line in lines))
+
+    def has_config(self) -> bool:
+        """Is there anything that HAProxy could start from?"""
+        return (self._directory / CONFIG).exists()
+
+    async def can_hold(self) -> bool:
+        """Is it built with Lua, which holds the requests of a booting app?"""
+        _, said = await _run(program(), "-vv")
+        return " +LUA " in said
+
+    async def _check(self, config: Path) -> str:
+        """What HAProxy objects to in a configuration; empty when it takes it."""
+        status, said = await _run(program(), "-c", "-f", str(config))
+        if status == 0:
+            return ""
+        return said[:_REASON_BYTES].strip() or f"haproxy -c ended with status {status}"
+
+    async def _ask(self, socket: Path, line: str) -> str:
+        """One line of commands, and all that is answered to it."""
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                reader, writer = await asyncio.open_unix_connection(str(socket))
+                try:
+                    writer.write(line.encode() + b"\n")
+                    await writer.drain()
+                    answer = await _read_all(reader)
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError) as error:
+            raise Away(f"{socket.name}: {error or 'no answer'}") from error
+        return answer.decode("utf-8", "replace")
+
+    def _put(self, files: Mapping[str, str]) -> None:
+        """Write files so that each is whole or not there; same name, same content for maps."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, text in files.items():
+            path = self._directory / name
+            if _has(path, text):
+                os.utime(path)
+                continue
+            part = path.with_name(f"{name}.part")
+            with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+
+    def _commit(self, fresh: Path, config: Path) -> None:
+        """Make `fresh` the configuration, and remove files that nothing names any more."""
+        old, new = _text(config), _text(fresh)
+        if old and Stamp.find(old) != Stamp.find(new):
+            # It takes a reload, which may fail for what a check cannot see: a port, say.
+            self._put({_LAST: old})
+        fresh.replace(config)
+        _sync(self._directory)
+        named = set(_NAMED_FILE.findall(new + _text(self._directory / _LAST)))
+        # A HAProxy that starts at this moment may have read the configuration before.
+        limit = self._clock.wall_ns() - int(_OLD_FILE_S * 1e9)
+        for path in self._directory.iterdir():
+            if not _NAMED_FILE.fullmatch(path.name) or path.name in named:
+                continue
+            if path.stat().st_mtime_ns < limit:
+                path.unlink(missing_ok=True)
+
+    def _restore(self) -> None:
+        """Put the last configuration of the running layout back."""
+        if last := _text(self._directory / _LAST):
+            self._put({CONFIG: last})
+            _sync(self._directory)
+
+
+async def _run(*argv: str) -> tuple[int | None, str]:
+    """A short command's status and all that it said."""
+    child = await asyncio.create_subprocess_exec(
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(_RUN_S):
+            output, _ = await child.communicate()
+    except TimeoutError:
+        return None, f"{Path(argv[0]).name} did not end within {_RUN_S:g} s"
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    return child.returncode, output.decode("utf-8", "replace")
+
+
+async def _read_all(reader: asyncio.StreamReader) -> bytes:
+    """Until the end, within bounds."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await reader.read(1 << 16):
+        pieces.append(piece)
+        size += len(piece)
+        if size > _ANSWER_BYTES:
+            raise OSError("the answer does not end")
+    return b"".join(pieces)
+
+
+def _lines(commands: Iterable[str]) -> Iterator[str]:
+    """Commands joined into lines that HAProxy's buffer holds."""
+    line: list[str] = []
+    size = 0
+    for each in commands:
+        if line and size + len(each) > _LINE_BYTES:
+            yield ";".join(line)
+            line, size = [], 0
+        line.append(each)
+        size += len(each) + 1
+    if line:
+        yield ";".join(line)
+
+
+def _text(path: Path) -> str:
+    """A file's text; empty when it cannot be read."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _sync(directory: Path) -> None:
+    """Make renames in a directory last."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _has(path: Path, text: str) -> bool:
+    """Is it there with this very content?"""
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False

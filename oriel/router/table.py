@@ -1,0 +1,170 @@
+"""Owns the route table as a value: which host leads to which app, and where its dynos listen.
+
+Every text that later enters a configuration, a map or a runtime command is checked here, so that
+rendering need not quote. Must not know HAProxy's syntax, sockets or files.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from oriel.lexicon import AppName, DynoName, Malformed
+
+Mode = Literal["serve", "maintenance", "blank", "crashed", "none", "booting"]
+"""What a request of the app meets: a dyno, or the page that says why there is none."""
+
+MODES: tuple[str, ...] = get_args(Mode)
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}", re.ASCII)
+_INSTANCE = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}", re.ASCII)
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+_PORT_MAX = 65535
+
+
+def hostname(text: str) -> str:
+    """A host name as it is matched: lower case, no trailing dot, no port; raises Malformed.
+
+    Internationalised names come in their ASCII form (`xn--...`); a number is an address, not a
+    name.
+    """
+    name = text.lower().removesuffix(".")
+    # Some letters beyond ASCII become ASCII when lowered.
+    if not text.isascii() or not _HOSTNAME.fullmatch(name):
+        raise Malformed(
+            f"{_shown(text)} is not a host name: use letters, digits and dashes, in parts "
+            "separated by dots."
+        )
+    if name.rsplit(".", 1)[-1].isdigit():
+        raise Malformed(f"{_shown(text)} is an address, not a host name.")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the router listens: an address (empty for every address) or a name, and a port."""
+
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        """Check both; raises Malformed."""
+        if self.host and not _is_address(self.host):
+            object.__setattr__(self, "host", hostname(self.host))
+        _check_port(self.port)
+
+    @classmethod
+    def parse(cls, text: str) -> Listen:
+        """`HOST:PORT`, `[::1]:PORT`, `:PORT` or `PORT` as a value; raises Malformed."""
+        host, colon, port = text.rpartition(":")
+        bracketed = host.startswith("[") and host.endswith("]")
+        if (colon and ":" in host and not bracketed) or not _PORT.fullmatch(port):
+            raise Malformed(
+                f"{_shown(text)} is not an address to listen on: use HOST:PORT, [IPV6]:PORT or "
+                ":PORT."
+            )
+        if bracketed:
+            host = host[1:-1]
+            if not _is_address(host, version=6):
+                raise Malformed(f"{_shown(text)} has no IPv6 address between its brackets.")
+        return cls("" if host == "*" else host, int(port))
+
+    def __str__(self) -> str:
+        """The text that `parse` reads."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One web dyno's instance and the address of its PORT."""
+
+    name: str
+    instance: str
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        """Check each part; raises Malformed."""
+        DynoName.parse(self.name)
+        if not _INSTANCE.fullmatch(self.instance):
+            raise Malformed(f"{_shown(self.instance)} is not an instance's id.")
+        if not _is_address(self.host):
+            raise Malformed(f"{_shown(self.host)} is not an IP address.")
+        object.__setattr__(self, "host", str(ipaddress.ip_address(self.host)))
+        _check_port(self.port)
+        if self.port == 0:
+            raise Malformed(f"{self.name} has no port.")
+
+    @property
+    def label(self) -> str:
+        """Its name towards HAProxy: two instances of one dyno may exist for a moment."""
+        return f"{self.name}:{self.instance[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class AppRoute:
+    """One app: the hosts that lead to it, the dynos that serve it, and what to do without."""
+
+    app_id: str
+    app: str
+    channel: str
+    hosts: tuple[str, ...]
+    servers: tuple[Server, ...]
+    mode: Mode
+
+    def __post_init__(self) -> None:
+        """Check each part and bring the hosts into their matched form; raises Malformed."""
+        AppName(self.app)
+        for text, what in ((self.app_id, "an app's id"), (self.channel, "a channel's id")):
+            if not _ID.fullmatch(text):
+                raise Malformed(f"{_shown(text)} is not {what}.")
+        if self.mode not in MODES:
+            raise Malformed(f"{_shown(self.mode)} is not a mode: use one of {', '.join(MODES)}.")
+        object.__setattr__(self, "hosts", tuple(dict.fromkeys(map(hostname, self.hosts))))
+        _refuse_twins((server.label for server in self.servers), f"dynos of {self.app}")
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """All apps at one moment; a host leads to one app at most."""
+
+    apps: tuple[AppRoute, ...] = ()
+
+    def __post_init__(self) -> None:
+        """No id and no host twice; raises Malformed."""
+        _refuse_twins((app.app_id for app in self.apps), "apps")
+        _refuse_twins((host for app in self.apps for host in app.hosts), "hosts")
+
+
+def _refuse_twins(names: Iterable[str], of: str) -> None:
+    """Raise Malformed when a name comes twice."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise Malformed(f"{_shown(name)} is there twice among the {of}.")
+        seen.add(name)
+
+
+def _is_address(text: str, version: int | None = None) -> bool:
+    """Is it an IP address, without a scope (which is a free text)?"""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text and version in (None, address.version)
+
+
+def _check_port(port: int) -> None:
+    """Raise Malformed for what is no port."""
+    if not 0 <= port <= _PORT_MAX:
+        raise Malformed(f"{port} is not a port: use 1 to {_PORT_MAX}.")
+
+
+def _shown(text: str) -> str:
+    """A text from outside, made safe and short for a message."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")

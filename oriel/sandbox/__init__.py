@@ -1,0 +1,47 @@
+"""Owns confining a program: mounts, uid, bubblewrap's arguments, the fork server.
+
+Must not know dynos, builds or apps: the manifold and the builder say what to confine.
+
+Read in this order: `confinement` (the values), `system` (what of the machine is shown), `render`
+(a confinement as bubblewrap's arguments; pure), `linux` (system calls), `spawner` (the fork
+server, a process of its own), `status` (what bubblewrap tells; pure), `confined` (one running
+sandbox), `sandboxes` (the shell), `capabilities` (what this machine allows).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from oriel.sandbox.capabilities import Capabilities as Capabilities
+    from oriel.sandbox.confined import Confined as Confined
+    from oriel.sandbox.confinement import Bind as Bind
+    from oriel.sandbox.confinement import Confinement as Confinement
+    from oriel.sandbox.confinement import Exit as Exit
+    from oriel.sandbox.confinement import Overlay as Overlay
+    from oriel.sandbox.sandboxes import Sandboxes as Sandboxes
+
+__all__ = ["Bind", "Capabilities", "Confined", "Confinement", "Exit", "Overlay", "Sandboxes"]
+
+_HOMES = {
+    "Bind": "confinement",
+    "Capabilities": "capabilities",
+    "Confined": "confined",
+    "Confinement": "confinement",
+    "Exit": "confinement",
+    "Overlay": "confinement",
+    "Sandboxes": "sandboxes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is asked for.
+
+    The fork server is `python -m oriel.sandbox.spawner`, which runs this file too: it must stay
+    small, because every start of a process copies its page tables.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

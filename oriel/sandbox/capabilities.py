@@ -1,0 +1,101 @@
+"""Owns what this machine allows: tried, not guessed. Used by `oriel doctor` and at each start."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from oriel.sandbox.render import Staging
+
+_TRIAL_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What may be used here, and sentences for what may not."""
+
+    root: bool
+    """Whether mounts can be made and uids changed as root: each app has a uid of its own."""
+    user_namespaces: bool
+    """Whether bubblewrap can start at all."""
+    staging: Staging
+    """Who may mount before bubblewrap starts."""
+    overlay: bool
+    """Whether an app's files are an overlay (at once) or a copy (slower, more room)."""
+    bubblewrap: str
+    """Where it is; empty when it is not installed."""
+    why: tuple[str, ...] = ()
+    """For each thing that is missing: what, why, and what it costs."""
+
+
+def look() -> Capabilities:
+    """Try each thing in a process of its own."""
+    root = os.geteuid() == 0
+    bubblewrap = shutil.which("bwrap") or ""
+    why: list[str] = []
+    trials = {trial: try_out(trial) for trial in (("root",) if root else ("userns",))}
+    trials |= {f"{t}-overlay": try_out(f"{t}-overlay") for t in list(trials) if not trials[t]}
+    staging: Staging = "none"
+    for candidate in ("root", "userns"):
+        if trials.get(candidate) == "":
+            staging = "root" if candidate == "root" else "userns"
+    if root and staging == "none":
+        why.append(f"root may not mount here ({trials['root']}): no app can be isolated.")
+    elif staging == "none":
+        why.append(
+            f"Mounting in a user namespace is forbidden ({trials['userns']}): "
+            "each dyno gets a copy of its slug, and its disk use is not bounded."
+        )
+    overlay = trials.get(f"{staging}-overlay") == ""
+    if staging != "none" and not overlay:
+        told = trials.get(f"{staging}-overlay")
+        why.append(f"Overlays are forbidden ({told}): each dyno gets a copy of its slug.")
+    works, reason = _bubblewrap_works(bubblewrap, root=root)
+    if not works:
+        why.append(reason)
+    return Capabilities(root and staging == "root", works, staging, overlay, bubblewrap, tuple(why))
+
+
+def try_out(trial: str) -> str:
+    """Run one of the spawner's trials; empty when it went well, else the reason."""
+    command = [sys.executable, "-P", "-m", "oriel.sandbox.spawner", "--try", trial]
+    return _run(command, spawner_environment())
+
+
+def spawner_environment() -> dict[str, str]:
+    """What the fork server needs to find this package, and nothing of ours beyond."""
+    import oriel
+
+    return {"PYTHONPATH": str(Path(oriel.__file__).parent.parent), "PATH": os.defpath}
+
+
+def _bubblewrap_works(bubblewrap: str, *, root: bool) -> tuple[bool, str]:
+    if not bubblewrap:
+        return False, "bubblewrap is not installed: apt-get install bubblewrap"
+    flags = ("--unshare-user", "--unshare-pid", "--disable-userns", "--ro-bind", "/", "/")
+    told = _run([bubblewrap, *flags, "/bin/true"], {}, nobody=root)
+    return not told, f"bubblewrap cannot make a sandbox here: {told}" if told else ""
+
+
+def _run(command: list[str], env: dict[str, str], *, nobody: bool = False) -> str:
+    identity = {"user": 65534, "group": 65534, "extra_groups": []} if nobody else {}
+    try:
+        done = subprocess.run(
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TRIAL_TIMEOUT_S,
+            cwd="/",
+            **identity,  # type: ignore[call-overload]
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    if done.returncode == 0:
+        return ""
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"it ended with status {done.returncode}"

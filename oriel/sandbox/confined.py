@@ -1,0 +1,218 @@
+"""Owns one running sandbox: finding its processes for sure, waiting, ending them.
+
+Three truths shape it. bubblewrap outside must never be signalled: the program would live on and
+its exit code be lost. It reports and exits as soon as the main process has, while daemonised
+children live on: so every exit is followed by SIGKILL to the namespace's pid 1, and is an exit
+only when that is gone. And pids are used again: a pidfd is opened first, then the start time
+compared. Nothing polls: a pidfd becomes readable when its process ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from oriel.sandbox import linux
+from oriel.sandbox.confinement import LOST, Exit
+from oriel.sandbox.status import STATUS_BYTES_MAX, Status, parse
+
+PROCESSES_MAX = 4096
+"""How many processes of one sandbox a SIGTERM is walked to; SIGKILL needs no walk."""
+_ROUNDS = 3
+_LOOKS = 100
+_LOOK_AGAIN_S = 0.02
+
+
+class Confined:
+    """A sandbox that runs, whether started by us or found."""
+
+    def __init__(self, status: Status, status_path: Path, outer: int | None, child: int | None):
+        """Takes over the pidfds `outer` and `child`; at least one of them is there."""
+        self._status = status
+        self._status_path = status_path
+        self._child = child
+        self._watched: dict[int, Callable[[], None]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._exit: asyncio.Future[Exit] = self._loop.create_future()
+        if outer is not None:
+            self._watch(outer, self._outer_gone)
+        else:
+            self._outer_gone()
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What `Sandboxes.adopt` needs to find this sandbox again; fit for JSON."""
+        return self._status.as_record()
+
+    @property
+    def child_pid(self) -> int | None:
+        """Pid 1 of the namespace, as the host counts."""
+        return self._status.child_pid
+
+    async def wait(self) -> Exit:
+        """Come back when nothing of the sandbox is left."""
+        return await asyncio.shield(self._exit)
+
+    async def terminate(self) -> None:
+        """SIGTERM to every process inside; its pid 1, which ignores it, excepted."""
+        self._find_child()
+        reached: set[int] = set()
+        for _ in range(_ROUNDS):
+            fresh = self._inside() - reached
+            if not fresh:
+                return
+            for pid in fresh:
+                self._send(pid, signal.SIGTERM)
+            reached |= fresh
+
+    async def kill(self) -> Exit:
+        """SIGKILL the whole namespace and wait until it is gone."""
+        for _ in range(_LOOKS):
+            self._find_child()
+            if self._child is not None or self._exit.done():
+                break
+            # Adopted in the moment between its start and bubblewrap's first word.
+            await asyncio.sleep(_LOOK_AGAIN_S)
+        self._kill_child()
+        return await self.wait()
+
+    def kill_soon(self) -> None:
+        """SIGKILL the namespace now, waiting for nothing."""
+        self._find_child()
+        self._kill_child()
+
+    def detach(self) -> None:
+        """Stop watching; the sandbox itself goes on."""
+        for descriptor in list(self._watched):
+            self._unwatch(descriptor)
+        if self._child is not None:
+            os.close(self._child)
+            self._child = None
+        if not self._exit.done():
+            self._exit.cancel()
+
+    def _find_child(self) -> None:
+        """Learn the namespace's pid 1, where it was not yet known when this was made."""
+        if self._child is not None or self._exit.done():
+            return
+        status = read_status(self._status_path, self._status.as_record())
+        self._child = open_child(status)
+        if self._child is not None and status.child_pid is not None:
+            self._status = replace(status, child_start=linux.start_time(status.child_pid))
+
+    def _watch(self, descriptor: int, then: Callable[[], None]) -> None:
+        def ready() -> None:
+            self._unwatch(descriptor)
+            then()
+
+        self._watched[descriptor] = then
+        self._loop.add_reader(descriptor, ready)
+
+    def _unwatch(self, descriptor: int) -> None:
+        if self._watched.pop(descriptor, None) is not None:
+            self._loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+    def _outer_gone(self) -> None:
+        """The monitor has ended: with a code when the program did, without when it was killed."""
+        self._find_child()
+        code = read_status(self._status_path).exit_code
+        self._status = replace(self._status, exit_code=code)
+        if code is not None:
+            self._kill_child()
+        if self._child is None:
+            self._settle()
+            return
+        self._watch(os.dup(self._child), self._settle)
+
+    def _settle(self) -> None:
+        if self._child is not None:
+            os.close(self._child)
+            self._child = None
+        if not self._exit.done():
+            code = self._status.exit_code
+            self._exit.set_result(LOST if code is None else Exit.of(code))
+
+    def _kill_child(self) -> None:
+        if self._child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._child, signal.SIGKILL)
+
+    def _inside(self) -> set[int]:
+        """The pids of all processes inside: children of pid 1 and theirs."""
+        first = self._status.child_pid
+        found: set[int] = set()
+        if first is None or self._child is None:
+            return found
+        waiting = [first]
+        while waiting and len(found) < PROCESSES_MAX:
+            fresh = [pid for pid in linux.children(waiting.pop()) if pid not in found]
+            found.update(fresh)
+            waiting += fresh
+        return found
+
+    def _send(self, pid: int, what: signal.Signals) -> None:
+        """Signal a pid that was just seen inside, if it still is."""
+        with contextlib.suppress(OSError):
+            descriptor = os.pidfd_open(pid)
+            try:
+                if linux.pid_namespace(pid) == self._status.pid_namespace:
+                    signal.pidfd_send_signal(descriptor, what)
+            finally:
+                os.close(descriptor)
+
+
+def read_status(path: Path, record: dict[str, Any] | None = None) -> Status:
+    """The status file at `path`; an empty one where there is none."""
+    try:
+        with path.open("rb") as file:
+            return parse(file.read(STATUS_BYTES_MAX), record)
+    except FileNotFoundError:
+        return parse(b"", record)
+
+
+def open_outer(status: Status) -> int | None:
+    """A pidfd of bubblewrap outside, if it is alive and the one that `status` names."""
+    return _open(status.outer_pid, lambda pid: linux.start_time(pid) == status.outer_start)
+
+
+def open_child(status: Status) -> int | None:
+    """A pidfd of the namespace's pid 1, if it is alive and the one that `status` names."""
+
+    def same(pid: int) -> bool:
+        if status.child_start is not None and linux.start_time(pid) != status.child_start:
+            return False
+        # Killed before its start time was kept: the namespace's number is its own while it lives.
+        known = status.child_start is not None or status.pid_namespace is not None
+        namespace = linux.pid_namespace(pid)
+        return known and (namespace is None or namespace == status.pid_namespace)
+
+    return _open(status.child_pid, same)
+
+
+def _open(pid: int | None, same: Callable[[int], bool]) -> int | None:
+    """First the pidfd, then the comparison: the other way round the pid may change hands."""
+    if not pid:
+        return None
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return None
+    if same(pid) and not _ended(descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _ended(descriptor: int) -> bool:
+    """Whether the process is over, though perhaps not yet reaped: a zombie is not life."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

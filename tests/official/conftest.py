@@ -1,0 +1,78 @@
+"""The official command line against a real Oriel: installed once, one platform for all tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import installation, netns, place
+from .heroku import Heroku
+from .place import NED, Place
+
+HERE = Path(__file__).parent
+NEEDED = ("bwrap", "haproxy", "git")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Installing from npm may take its time; whoever comes first waits for it."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.real)
+            item.add_marker(pytest.mark.timeout(installation.INSTALL_TIMEOUT_S + 300))
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """Where the official `heroku` is."""
+    try:
+        return installation.installed()
+    except installation.Missing as why:
+        pytest.skip(f"The official Heroku command line cannot be had: {why}")
+
+
+@pytest.fixture(scope="session")
+def oriel(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    """A running Oriel where Ned and Kate live."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    missing = [name for name in NEEDED if not shutil.which(name, path=path)]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed: no platform to talk to.")
+    with place.running(tmp_path_factory.mktemp("official")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def entrance(oriel: Place) -> Iterator[tuple[str, ...]]:
+    """How to run something that sees the API's port and no other network."""
+    if os.getuid() != 0 or not shutil.which("nsenter"):
+        yield ()
+        return
+    with netns.island(oriel.port) as island:
+        yield island.enter
+
+
+@pytest.fixture(scope="session")
+def heroku_as(
+    program: Path,
+    oriel: Place,
+    entrance: tuple[str, ...],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str | None], Heroku]:
+    """The command line as somebody with a token, or as nobody yet."""
+
+    def make(email: str | None) -> Heroku:
+        home = tmp_path_factory.mktemp("home")
+        token = oriel.tokens[email] if email else None
+        return Heroku(program, oriel.api, home, token, entrance)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def heroku(heroku_as: Callable[[str | None], Heroku]) -> Heroku:
+    """The command line as Ned."""
+    return heroku_as(NED)

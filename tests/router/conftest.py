@@ -1,0 +1,269 @@
+"""A real HAProxy, tiny real dynos and a reader of its log lines, all on free ports."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from oriel.clock import SystemClock
+from oriel.router import AppRoute, Listen, Router, RouteTable, Server, command
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def until(holds: Callable[[], object], what: str, timeout_s: float = 10) -> object:
+    """Wait for a condition outside of our reach, looking often."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if found := holds():
+            return found
+        time.sleep(0.01)
+    raise AssertionError(f"not within {timeout_s} s: {what}")
+
+
+class Dyno:
+    """A web server of a few lines: says its name, or misbehaves as the path asks."""
+
+    def __init__(self, says: str, host: str = "127.0.0.1") -> None:
+        self.says = says
+        self.requests: list[bytes] = []
+        self.listener = socket.create_server((host, 0), backlog=200, family=_family(host))
+        self.host, self.port = host, self.listener.getsockname()[1]
+        self._open: list[socket.socket] = []
+        self._over = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self._open.append(connection)
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.settimeout(20)
+            head = b""
+            while b"\r\n\r\n" not in head:
+                piece = connection.recv(65536)
+                if not piece:
+                    return
+                head += piece
+            self.requests.append(head)
+            connection.sendall(self._reply(head))
+            if b"/stall" in head or b"/hang" in head:
+                self._over.wait(20)
+
+    def _reply(self, head: bytes) -> bytes:
+        path = head.split(b" ", 2)[1]
+        if path == b"/close" or path == b"/hang":
+            return b""
+        if path == b"/garbage":
+            return b"lol\r\n\r\n"
+        body = self.says.encode()
+        status, length = b"200 OK", len(body)
+        if path in (b"/cut", b"/stall"):
+            length += 100
+        if path == b"/503":
+            status = b"503 Mine\r\nX-Oriel-Own: 504"
+        return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, length, body)
+
+    def close(self) -> None:
+        self._over.set()
+        self.listener.close()
+        # An accept that waits in another thread holds the port until it is woken.
+        with contextlib.suppress(OSError), socket.socket(_family(self.host)) as waker:
+            waker.settimeout(0.2)
+            waker.connect((self.host, self.port))
+        for connection in self._open:
+            connection.close()
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+class Answer:
+    """One HTTP answer, read whole."""
+
+    def __init__(self, answer: http.client.HTTPResponse) -> None:
+        self.status = answer.status
+        self.headers = answer.headers
+        self.body = answer.read().decode()
+
+
+class House:
+    """The directory, ports and processes around a Router under test."""
+
+    def __init__(self, directory: Path) -> None:
+        self.run = directory
+        self.directory = directory / "router"
+        self.port = free_port()
+        self.log = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.log.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self.log.bind(("127.0.0.1", 0))
+        self.log.settimeout(5)
+        self.log_port = self.log.getsockname()[1]
+        self.proxy: subprocess.Popen[bytes] | None = None
+        self._dynos: list[Dyno] = []
+        self._count = 0
+
+    def router(self, **changes: object) -> Router:
+        options: dict[str, object] = {
+            "web": Listen("127.0.0.1", self.port),
+            "spares": 4,
+            "clock": SystemClock(),
+            "connect_timeout_s": 0.5,
+            "first_byte_timeout_s": 0.6,
+            "idle_timeout_s": 5,
+            "boot_hold_s": 0.1,
+        }
+        return Router(
+            directory=self.directory,
+            runtime_socket=self.run / "haproxy.sock",
+            master_socket=self.run / "master.sock",
+            log_port=self.log_port,
+            **{**options, **changes},  # type: ignore[arg-type]
+        )
+
+    def start_proxy(self) -> int:
+        """As `oriel up` does; the worker's pid once it answers."""
+        with (self.run / "haproxy.err").open("ab") as said:
+            self.proxy = subprocess.Popen(
+                command(self.directory, self.run / "master.sock"), stdout=said, stderr=said
+            )
+        until(lambda: self.listens() and self._answers(), "HAProxy listens and answers")
+        return self.worker()
+
+    def listens(self) -> bool:
+        return _connects(self.port)
+
+    def _answers(self) -> bool:
+        try:
+            return "Pid: " in self.ask("show info")
+        except OSError:
+            return False
+
+    def worker(self) -> int:
+        return int(re.search(r"^Pid: (\d+)", self.ask("show info"), re.MULTILINE)[1])  # type: ignore[index]
+
+    def kill_proxy(self) -> None:
+        """SIGKILL to master and worker at once."""
+        assert self.proxy is not None
+        worker = self.worker()
+        self.proxy.kill()
+        self.proxy.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+        until(lambda: not self.listens(), "HAProxy is gone")
+
+    def ask(self, line: str) -> str:
+        with socket.socket(socket.AF_UNIX) as asker:
+            asker.connect(str(self.run / "haproxy.sock"))
+            asker.sendall(line.encode() + b"\n")
+            asker.shutdown(socket.SHUT_WR)
+            answer = b""
+            while piece := asker.recv(65536):
+                answer += piece
+            return answer.decode()
+
+    def dyno(self, says: str, host: str = "127.0.0.1") -> Dyno:
+        self._dynos.append(Dyno(says, host))
+        return self._dynos[-1]
+
+    def server(self, dyno: Dyno, name: str = "web.1") -> Server:
+        self._count += 1
+        return Server(name, f"{self._count:08x}" + "0" * 24, dyno.host, dyno.port)
+
+    def get(self, host: str, path: str = "/", **headers: str) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with contextlib.closing(connection):
+            connection.putrequest("GET", path, skip_host=True)
+            connection.putheader("Host", host)
+            for name, value in headers.items():
+                connection.putheader(name.replace("_", "-"), value)
+            connection.endheaders()
+            return Answer(connection.getresponse())
+
+    def raw(self, request: bytes) -> bytes:
+        """Bytes in, all bytes out."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as client:
+            client.sendall(request)
+            answer = b""
+            with contextlib.suppress(ConnectionResetError):
+                while piece := client.recv(65536):
+                    answer += piece
+            return answer
+
+    def line(self) -> str:
+        """The next router line: its data and message."""
+        frame = self.log.recv(65536).decode()
+        match = re.fullmatch(r"<(\d+)>1 \S+ oriel router \d+ - (\[.*?\]) (.*)\n", frame, re.DOTALL)
+        assert match, frame
+        return f"{match[2]} {match[3]}"
+
+    def no_line(self) -> bool:
+        """Nothing is waiting to be read."""
+        self.log.settimeout(0.05)
+        try:
+            return not self.log.recv(65536)
+        except TimeoutError:
+            return True
+        finally:
+            self.log.settimeout(5)
+
+    def close(self) -> None:
+        if self.proxy is not None and self.proxy.poll() is None:
+            self.proxy.terminate()
+            self.proxy.wait(10)
+        for dyno in self._dynos:
+            dyno.close()
+        self.log.close()
+
+
+def _connects(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def app(name: str, *servers: Server, mode: str = "serve", hosts: tuple[str, ...] = ()) -> AppRoute:
+    return AppRoute(
+        app_id=f"id-{name}",
+        app=name,
+        channel=f"channel-{name}",
+        hosts=hosts or (f"{name}.localhost",),
+        servers=servers,
+        mode=mode,  # type: ignore[arg-type]
+    )
+
+
+def table(*apps: AppRoute) -> RouteTable:
+    return RouteTable(apps)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    built = House(tmp_path)
+    try:
+        yield built
+    finally:
+        built.close()

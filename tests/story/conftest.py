@@ -1,0 +1,52 @@
+"""One platform for the stories of a module; a fresh one where a story needs it for itself."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.story.platform import Platform, User
+
+
+def _missing() -> str:
+    for program in ("bwrap", "haproxy", "git"):
+        if not shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/bin"):
+            return f"{program} is not installed"
+    return ""
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    if _missing():
+        pytest.skip(_missing())
+    whole = Platform(tmp_path_factory.mktemp("oriel"))
+    whole.start()
+    try:
+        yield whole
+    finally:
+        whole.stop()
+
+
+@pytest.fixture(scope="module")
+def rick(platform: Platform) -> User:
+    return platform.set_up("rick@foobazco.com")
+
+
+@pytest.fixture(scope="module")
+def ned(platform: Platform, rick: User) -> User:
+    return platform.invite("ned@foobazco.com")
+
+
+@pytest.fixture
+def own_platform(tmp_path: Path) -> Iterator[Platform]:
+    """A platform that a story may kill."""
+    if _missing():
+        pytest.skip(_missing())
+    whole = Platform(tmp_path)
+    try:
+        yield whole
+    finally:
+        whole.stop()
