@@ -62,11 +62,10 @@ class Bench:
         errors: Errors | None = None,
         feed: AsyncIterator[bytes] | None = None,
         timeout_s: float,
-        grace_s: float = 0.0,
     ) -> Exit:
         """Run to the end; when this is cancelled or fails, nothing of the program is left.
 
-        With `grace_s`, it is first asked to end (SIGTERM) and may tidy up for so long. `place` is a directory for the status file. Without `errors`, stderr goes to `output`.
+        `place` is a directory for the status file. Without `errors`, stderr goes to `output`.
         Raises Overdue after `timeout_s`, and whatever `output` and `feed` raise.
         """
         status = place / f"{new_id()}{_STATUS}"
@@ -77,7 +76,7 @@ class Bench:
                 try:
                     return await _carry(confined, pipes, output, errors, feed)
                 finally:
-                    await asyncio.shield(_end(confined, grace_s))
+                    await asyncio.shield(confined.kill())
         except TimeoutError:
             if not time_limit.expired():
                 raise
@@ -117,16 +116,6 @@ class Bench:
                 await found.kill()
                 ended += 1
         return ended
-
-
-async def _end(confined: Confined, grace_s: float) -> None:
-    """See that nothing of it is left; what has ended by itself needs nothing."""
-    if grace_s:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace_s):
-                await confined.terminate()
-                await confined.wait()
-    await confined.kill()
 
 
 def own(path: Path, uid: int) -> None:

@@ -76,12 +76,14 @@ class Exchange:
         return (Bind(self._hooks, git.HOOKS), Bind(self._pipes, git.EXCHANGE))
 
     def _make(self, uid: int) -> None:
-        self._hooks.mkdir(mode=0o755)
+        self._hooks.mkdir()
+        self._hooks.chmod(0o755)  # whatever the umask: the app's uid must find them
         for name, text in git.HOOK_TEXTS.items():
             hook = self._hooks / name
             hook.write_text(text)
             hook.chmod(0o755)
-        self._pipes.mkdir(mode=0o755)
+        self._pipes.mkdir()
+        self._pipes.chmod(0o755)
         for name in git.FIFOS:
             os.mkfifo(self._pipes / name, 0o600)
             own(self._pipes / name, uid)

@@ -15,6 +15,7 @@ import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from oriel.builder import git
 from oriel.builder.bench import Bench, Errors, Output, Overdue, own, place_for
@@ -44,7 +45,7 @@ PLACES = "push-"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _GRACE_S = 2.0
-"""For git to remove the objects of a push that it was told to give up."""
+"""For git to end by itself when a push is given up: only then it removes what was pushed."""
 _OWN_MISTAKE = " !     Oriel itself failed; nothing was deployed. Its own log says why.\n"
 
 
@@ -154,10 +155,10 @@ class Repositories:
                 await _together(serving, talking, answer)
             except BaseException:
                 talking.cancel()
+                answer.mute()
                 await asyncio.gather(talking, return_exceptions=True)
-                if exchange.accepted:
-                    answer.mute()
-                    await asyncio.wait({serving}, timeout=self._limits.finish_s)
+                patience_s = self._limits.finish_s if exchange.accepted else _GRACE_S
+                await asyncio.wait({serving}, timeout=patience_s)
                 raise
             finally:
                 serving.cancel()
@@ -285,9 +286,8 @@ class Repositories:
                 place=place,
                 output=answer.send,
                 errors=errors,
-                feed=self._patient(body),
+                feed=self._patient(body, answer),
                 timeout_s=self._limits.push_s,
-                grace_s=_GRACE_S,
             )
         except Overdue:
             raise Unavailable(
@@ -296,23 +296,38 @@ class Repositories:
         if exit_.code != 0 and not answer.begun:
             raise _failure(exit_, errors)
 
-    async def _patient(self, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The request's body, bounded in size and in how long it may be silent."""
+    async def _patient(self, body: AsyncIterator[bytes], answer: _Answer) -> AsyncIterator[bytes]:
+        """The request's body: bounded in size and silence, and over when the client has gone."""
         size = 0
-        while True:
-            try:
-                async with asyncio.timeout(self._limits.idle_s):
-                    piece = await anext(body)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                raise Unavailable("The other side of the transfer fell silent.") from None
+        while (piece := await self._next(body, answer)) is not None:
             size += len(piece)
             # Git itself refuses a pack over its limit, in a sentence that the pusher sees; this
             # only ends what is poured out after that.
             if size > 2 * self._limits.push_bytes_max + (1 << 20):
                 raise TooLarge("The push is too large.")
             yield piece
+
+    async def _next(self, body: AsyncIterator[bytes], answer: _Answer) -> bytes | None:
+        pulling = asyncio.ensure_future(_pull(body))
+        try:
+            waiting: set[asyncio.Future[Any]] = {pulling, answer.gone}
+            await asyncio.wait(
+                waiting, timeout=self._limits.idle_s, return_when=asyncio.FIRST_COMPLETED
+            )
+            if answer.gone.done():
+                return None
+            if not pulling.done():
+                raise Unavailable("The other side of the transfer fell silent.")
+            return pulling.result()
+        except Exception as error:
+            # Git is let come to its own end: only then it removes what was pushed.
+            if not answer.keep_going:
+                raise
+            answer.lose(error)
+            return None
+        finally:
+            pulling.cancel()
+            await asyncio.gather(pulling, return_exceptions=True)
 
     async def _room_bytes(self, app_id: str) -> int:
         """How much the repository may still grow."""
@@ -362,16 +377,25 @@ class _Answer:
         except Exception as error:
             if not self.keep_going:
                 raise
-            if not self.gone.done():
-                self.gone.set_exception(
-                    Unavailable(f"The pusher has gone ({type(error).__name__}).")
-                )
-                self.gone.exception()  # it is looked at, or it no longer matters
+            self.lose(Unavailable(f"The pusher has gone ({type(error).__name__})."))
+
+    def lose(self, error: Exception) -> None:
+        """The client is gone, or must go."""
+        if not self.gone.done():
+            self.gone.set_exception(error)
+            self.gone.exception()  # it is looked at, or it no longer matters
 
     def mute(self) -> None:
         """Nobody listens any more; what comes is thrown away."""
         if not self.gone.done():
             self.gone.set_result(None)
+
+
+async def _pull(body: AsyncIterator[bytes]) -> bytes | None:
+    try:
+        return await anext(body)
+    except StopAsyncIteration:
+        return None
 
 
 async def _together(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from oriel.builder import tree
-from oriel.faults import Broken, Invalid
+from oriel.faults import Broken, Invalid, TooLarge
 
 _SCRIPT = Path(tree.__file__)
 
@@ -30,17 +30,17 @@ class Weight:
 
 
 async def survey(root: Path, files_max: int, size_bytes_max: int) -> tree.Survey:
-    """Look a pushed tree over; Invalid with what no slug may hold."""
+    """Look a pushed tree over; Invalid or TooLarge with what no slug may hold."""
     return tree.Survey(**await _ask("survey", root, files_max, size_bytes_max))
 
 
 async def weigh(root: Path, files_max: int, size_bytes_max: int) -> Weight:
-    """A built tree's digest and size; Invalid when it is too much."""
+    """A built tree's digest and size; TooLarge when it is too much."""
     return Weight(**await _ask("digest", root, files_max, size_bytes_max))
 
 
 async def measure(root: Path, files_max: int, size_bytes_max: int) -> None:
-    """Invalid when a tree that still grows has become too large."""
+    """TooLarge when a tree that still grows has become too large."""
     await _ask("measure", root, files_max, size_bytes_max)
 
 
@@ -66,5 +66,6 @@ async def _ask(verb: str, root: Path, files_max: int, size_bytes_max: int) -> di
         raise Broken(f"The tree could not be read: {last}")
     result: dict[str, Any] = json.loads(answer)
     if "refused" in result:
-        raise Invalid(str(result["refused"]))
+        kind = TooLarge if result["too_much"] else Invalid
+        raise kind(str(result["refused"]))
     return result

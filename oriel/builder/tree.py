@@ -34,6 +34,10 @@ class Refused(Exception):
     """The tree cannot be taken; the message says why, to a person."""
 
 
+class TooMuch(Refused):
+    """Nothing is wrong with the tree but its size."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One thing in a tree; `path` is relative, with / between its parts."""
@@ -133,9 +137,9 @@ def _count(result: Survey, entry: Entry, files_max: int, size_bytes_max: int) ->
     result.files += 1
     result.size_bytes += entry.status.st_size if entry.kind == "file" else 0
     if result.files > files_max:
-        raise Refused(f"There are more than {files_max:,} files and directories.")
+        raise TooMuch(f"There are more than {files_max:,} files and directories.")
     if result.size_bytes > size_bytes_max:
-        raise Refused(f"The files are larger than {size_bytes_max >> 20} MiB unpacked.")
+        raise TooMuch(f"The files are larger than {size_bytes_max >> 20} MiB unpacked.")
 
 
 def _judge(root: bytes, entry: Entry) -> None:
@@ -296,7 +300,7 @@ def digest(root: bytes, files_max: int, size_bytes_max: int) -> dict[str, object
             raise Refused(f"The build left {shown(entry.path)}, which is no file a slug can hold.")
         entries.append(entry)
     if counted.size_bytes > size_bytes_max:
-        raise Refused(
+        raise TooMuch(
             f"Compiled slug size: {counted.size_bytes / 2**20:.1f}M is too large "
             f"(max is {size_bytes_max / 2**20:.0f}M)."
         )
@@ -324,9 +328,9 @@ def measure(root: bytes, files_max: int, size_bytes_max: int) -> dict[str, objec
                 continue  # gone meanwhile
             files += 1
         if files > files_max:
-            raise Refused(f"The build made more than {files_max:,} files.")
+            raise TooMuch(f"The build made more than {files_max:,} files.")
         if size_bytes > size_bytes_max:
-            raise Refused(f"The build's files are larger than {size_bytes_max >> 20} MiB.")
+            raise TooMuch(f"The build's files are larger than {size_bytes_max >> 20} MiB.")
     return {"size_bytes": size_bytes, "files": files}
 
 
@@ -355,7 +359,7 @@ def main(arguments: list[str]) -> None:
             work = {"digest": digest, "measure": measure}[verb]
             answer = work(os.fsencode(root), int(files_max), int(size_bytes_max))
     except Refused as refused:
-        answer = {"refused": str(refused)}
+        answer = {"refused": str(refused), "too_much": isinstance(refused, TooMuch)}
     sys.stdout.write(json.dumps(answer))
 
 

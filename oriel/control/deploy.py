@@ -106,7 +106,7 @@ async def _deploy(world: World, actor: Actor, app: App, pushed: Push, commit: st
     )
     try:
         workspace = await world.builder.workspace(build_id, app.uid)
-        await pushed.unpack(commit, workspace)
+        await pushed.unpack(commit, workspace / "app")
         request = BuildRequest(
             build_id=build_id,
             app_id=app.id,

@@ -1,7 +1,7 @@
 """Owns how soon a process that died is started again. Pure: time comes as an argument.
 
 At once the first time; in a loop of crashes 0.5 s, 1 s, 2 s ... up to a cap; a process that lived
-long enough begins anew.
+long enough begins anew. The cap is low: while control is away nobody can look or roll back.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FIRST_DELAY_S = 0.5
-DELAY_S_MAX = 30.0
-HEALTHY_AFTER_S = 60.0
+DELAY_S_MAX = 5.0
+HEALTHY_AFTER_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)

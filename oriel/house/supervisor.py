@@ -256,6 +256,8 @@ class Supervisor:
 
     async def _stop_the_dynos(self, control: Child) -> bool:
         """Control alone can; it needs to be up for that."""
+        if not any(self._layout.dynos.iterdir()):
+            return True
         self._say("Stopping the dynos.")
         try:
             await asyncio.wait_for(self._ready.wait(), READY_TIMEOUT_S)

@@ -38,6 +38,7 @@ class Confined:
         self._status = status
         self._status_path = status_path
         self._child = child
+        self._killing: asyncio.Future[Exit] | None = None
         self._watched: dict[int, Callable[[], None]] = {}
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
@@ -86,6 +87,9 @@ class Confined:
     def kill_soon(self) -> None:
         """SIGKILL the namespace now, waiting for nothing."""
         self._find_child()
+        if self._child is None and not self._exit.done():
+            # Not yet known: `kill` looks for it. Nobody may be left to await this.
+            self._killing = asyncio.ensure_future(self.kill())
         self._kill_child()
 
     def detach(self) -> None:
@@ -95,6 +99,8 @@ class Confined:
         if self._child is not None:
             os.close(self._child)
             self._child = None
+        if self._killing is not None:
+            self._killing.cancel()
         if not self._exit.done():
             self._exit.cancel()
 

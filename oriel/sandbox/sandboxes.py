@@ -212,7 +212,8 @@ class Sandboxes:
                 "bubblewrap could not make the sandbox; its message is in the output.",
                 hint="oriel doctor",
             )
-        status = read_status(status_path)
+        # bubblewrap tells us before it writes the status file, which may not say it yet.
+        status = read_status(status_path, _as_record(report))
         return self._watch(status, status_path, open_outer(status), open_child(status))
 
     def _open_spawner(self) -> None:
@@ -274,6 +275,10 @@ def _object(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _as_record(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {"child_pid": report.get("child-pid"), "pid_namespace": report.get("pid-namespace")}
 
 
 def _kill_introduced(told: bytes) -> None:

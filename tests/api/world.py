@@ -60,6 +60,7 @@ class Conductor:
                 state="up",
                 since=self.since,
                 release=wish.release,
+                host="127.0.0.1",
                 port=20101 if type_ == "web" else None,
                 reason="",
             )

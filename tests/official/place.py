@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,14 @@ from .heroku import eventually
 
 NED, KATE = "ned@foobazco.com", "kate@foobazco.com"
 PASSWORD = "correct horse battery"
+
+
+class Refused(Exception):
+    """An answer that is no success."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(f"{status}: {said}")
+        self.status = status
 
 
 class Place:
@@ -36,8 +45,13 @@ class Place:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": authorization or f"Bearer {self.tokens[NED]}"},
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read())
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            # It holds the connection until it is closed.
+            with error:
+                raise Refused(error.code, error.read().decode(errors="replace")) from None
 
     def let_in(self, setup_token: str) -> None:
         """Ned sets Oriel up, and invites Kate."""

@@ -310,6 +310,8 @@ class Platform:
             raise AssertionError(f"{error}\n{self.said()}") from None
 
     def _answers(self) -> bool:
+        if self.up is not None and self.up.poll() is not None:
+            raise AssertionError(f"oriel up has ended with {self.up.returncode}\n{self.said()}")
         try:
             self._open(f"{self.api}/account", {})
             self.get("nobody.localhost")
@@ -372,7 +374,7 @@ class Platform:
         assert self.owner is not None
         invitation = self.owner.json("users:add", email)["invitation"]
         user = self.user(email)
-        user.oriel("login", "--invitation", "--stdin", stdin=f"{email}\n{invitation}\n{PASSWORD}\n")
+        user.oriel("login", "--invitation", "--stdin", stdin=f"{invitation}\n{PASSWORD}\n")
         return user
 
     def get(self, host: str, path: str = "/") -> tuple[int, str]:

@@ -90,18 +90,36 @@ def test_a_failed_build_changes_nothing(rick: User) -> None:
     assert "Procfile" in app.oriel("builds:info", newest["id"]).out
 
 
-def test_an_interrupted_push_leaves_the_app_as_it_was(rick: User) -> None:
+SLOW_BUILD = {
+    "pyproject.toml": """
+[project]
+name = "slow"
+version = "1"
+[build-system]
+requires = []
+build-backend = "slow_backend"
+backend-path = ["."]
+""",
+    "slow_backend.py": "import time\ntime.sleep(600)\n",
+}
+
+
+def test_an_interrupted_push_cancels_its_build(rick: User) -> None:
     app = rick.app("interrupted")
     app.deploy("one")
-    slow = "import time; time.sleep(30)"
-    app.commit(
-        tree("two", Procfile=f'web: python3 server.py\nrelease: python3 -c "{slow}"\n')
-    )
+    app.commit(tree("two", **SLOW_BUILD))
     push = app.begin_push()
-    eventually(lambda: len(app.json("builds")) == 2, what="the second build", within_s=30)
+    building = lambda: "Installing" in app.oriel("builds:info").out  # noqa: E731
+    eventually(building, what="the build is under way", within_s=30)
     os.killpg(push.pid, signal.SIGKILL)
-    push.wait()
+    push.communicate()
+    statuses = lambda: [each["status"] for each in app.json("builds")]  # noqa: E731
+    eventually(lambda: statuses() == ["failed", "succeeded"], what="the build has failed")
+    assert app.releases()[0][0] == "v2"
     app.answers("one")
+    rick.run("git", "rm", "-q", *SLOW_BUILD, cwd=app.path)
+    app.deploy("three")
+    app.answers("three")
 
 
 def test_a_failing_release_command_keeps_the_head(rick: User) -> None:

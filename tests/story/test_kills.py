@@ -28,7 +28,7 @@ STEPS = [
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     root = tmp_path_factory.mktemp("kills")
-    env = {"PYTHONPATH": str(HERE), "ORIEL_TEST_KILL_AT": str(root / "kill-at")}
+    env = {"PYTHONPATH": str(HERE / "failpoints"), "ORIEL_TEST_KILL_AT": str(root / "kill-at")}
     whole = Platform(root, env=env)
     whole.start()
     try:

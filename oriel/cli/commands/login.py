@@ -31,12 +31,14 @@ LINE_MAX = 4096
 @click.option("--email", metavar="EMAIL", help="Your e-mail address.")
 @click.option("--stdin", "piped", is_flag=True, help="Read e-mail and password as lines.")
 @click.option("--setup", metavar="FILE", help="Make the owner's account, with the setup token.")
-@click.option("--invitation", metavar="TEXT", help="Choose a password, with an invitation.")
-def login(email: str | None, piped: bool, setup: str | None, invitation: str | None) -> None:
+@click.option("--invitation", is_flag=True, help="Choose a password, with an invitation.")
+def login(email: str | None, piped: bool, setup: str | None, invitation: bool) -> None:
     """Log in with e-mail address and password.
 
     --setup and --invitation make the account first: the one for the owner of a new installation,
-    with the token that `oriel up` wrote to a file, the other for whom the owner invited.
+    with the token that `oriel up` wrote to a file, the other for whom the owner invited. The
+    lines of --stdin are e-mail address and password, with --invitation the invitation and a
+    password of your own.
     """
     if setup and invitation:
         raise wrong("Either --setup or --invitation")
@@ -46,8 +48,10 @@ def login(email: str | None, piped: bool, setup: str | None, invitation: str | N
         terminal.note(f"Warning: to {place} your password goes unencrypted.")
     asker = _Piped() if piped else _Terminal()
     if invitation:
+        # Asked for, never an argument: a process list would show it.
+        token = asker.line("Invitation")
         password = asker.secret("New password", twice=True)
-        made = client.post("/oriel/invitations", {"token": invitation, "password": password}).data
+        made = client.post("/oriel/invitations", {"token": token, "password": password}).data
         email = str(made["email"])
     else:
         email = email or asker.line("E-mail")

@@ -65,11 +65,12 @@ def _tell(invited: dict[str, Any], as_json: bool, what: str) -> None:
         return
     terminal.note(
         f"{what} {terminal.shown(str(invited['email']))}. "
-        "Send them this line; it works once, within 7 days:"
+        "Send them these two lines, a command and what it asks for; it works once, within 7 days:"
     )
     place = session.address()
     prefix = "" if place.origin == DEFAULT else f"ORIEL_API={place} "
-    print(f"{prefix}oriel login --invitation {invited['invitation']}")
+    print(f"{prefix}oriel login --invitation")
+    print(invited["invitation"])
 
 
 def _role(user: dict[str, Any]) -> str:

@@ -100,7 +100,7 @@ class LocalLauncher:
             os.chmod(place / "out", 0o200)
 
     async def _launch(self, place: Path, spec: LaunchSpec, at: Launched) -> Confined:
-        profile = command.read_profile(_head(spec.slug / ".oriel" / "profile.json"))
+        profile = command.read_profile(_profile(spec.slug))
         confinement = Confinement(
             argv=command.argv(spec.command),
             env=command.environment(spec.env, profile, str(spec.name), at.port),
@@ -158,19 +158,31 @@ class LocalLauncher:
         found = []
         for place in sorted(self._dynos.iterdir()) if self._dynos.is_dir() else []:
             try:
-                found.append(await self._adopt(place))
-            except (ValueError, OSError, Fault) as error:
-                # Killed before its identity was whole: nothing was started from it.
-                _log.warning("dyno directory %s is no instance (%s); removed", place.name, error)
-                await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+                if spec := await self._identified(place):
+                    found.append(await self._adopt(place, *spec))
+            except (OSError, Fault) as error:
+                # Perhaps it runs: it is left alone, and the next start looks again.
+                _log.error("dyno directory %s cannot be looked at: %s", place.name, error)
         return tuple(found)
 
-    async def _adopt(self, place: Path) -> Found:
-        kept = json.loads((place / "identity.json").read_text())
-        spec = LaunchSpec.from_identity(kept)
-        if spec.instance != place.name:
-            raise ValueError("its identity is another's")
-        at = Launched(str(kept["host"]), kept["port"])
+    async def _identified(self, place: Path) -> tuple[LaunchSpec, Launched] | None:
+        """Who an instance is. A kill may come before its identity is whole: then nothing was
+        started from it, and its directory goes.
+        """
+        try:
+            kept = json.loads((place / "identity.json").read_text())
+            spec = LaunchSpec.from_identity(kept)
+            if spec.instance != place.name:
+                raise ValueError("its identity is another's")
+            return spec, Launched(str(kept["host"]), kept["port"])
+        except (ValueError, KeyError, FileNotFoundError) as error:
+            if (place / "status").exists():
+                _log.error("dyno directory %s has lost its identity: %s", place.name, error)
+            else:
+                await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+            return None
+
+    async def _adopt(self, place: Path, spec: LaunchSpec, at: Launched) -> Found:
         here = self._here.setdefault(spec.instance, _Here())
         with contextlib.suppress(FileNotFoundError):
             here.fifo = _open(place / "out", os.O_RDWR)
@@ -203,11 +215,19 @@ def _read(path: Path) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _head(path: Path) -> bytes:
-    """The beginning of a file of the app's; nothing where it is no plain file."""
+def _profile(slug: Path) -> bytes:
+    """The slug's profile; nothing where it is no plain file. Its tree is the app's: no link in
+    it is followed.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        directory = os.open(slug / ".oriel", flags | os.O_DIRECTORY)
     except OSError:
         return b""
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read(PROFILE_BYTES_MAX)
+    try:
+        with os.fdopen(os.open("profile.json", flags, dir_fd=directory), "rb") as file:
+            return file.read(PROFILE_BYTES_MAX)
+    except OSError:
+        return b""
+    finally:
+        os.close(directory)

@@ -98,10 +98,16 @@ def test_setup(oriel: Oriel, stub: Stub, tmp_path: Path, as_file: bool) -> None:
 def test_invitation(oriel: Oriel, stub: Stub) -> None:
     stub.on("POST", "/oriel/invitations", {"email": "ned@foobazco.com"})
     stub.on("POST", "/oauth/authorizations", MADE)
-    ended = oriel("login", "--invitation", "once", "--stdin", stdin="correct horse\n")
+    ended = oriel("login", "--invitation", "--stdin", stdin="once\r\ncorrect horse\r\n")
     assert ended.code == 0
     assert stub.requests[0].json == {"token": "once", "password": "correct horse"}
-    assert oriel("login", "--invitation", "a", "--setup", "b").code == 2
+
+
+@pytest.mark.parametrize("lines", ["", "one\n", "\n\n"])
+def test_an_invitation_that_is_not_there(oriel: Oriel, stub: Stub, lines: str) -> None:
+    assert oriel("login", "--invitation", "--stdin", stdin=lines).code == 2
+    assert oriel("login", "--invitation", "--setup", "b").code == 2
+    assert stub.requests == []
 
 
 def test_a_password_over_plain_http_is_warned_of(
@@ -121,9 +127,9 @@ def test_users(oriel: Oriel, stub: Stub, monkeypatch: pytest.MonkeyPatch) -> Non
     assert lines[3] == "rick@foobazco.com               invited       35 minutes ago"
     stub.on("POST", "/oriel/users", {**rick, "invitation": "once"})
     ended = oriel("users:add", "rick@foobazco.com")
-    assert ended.out == f"ORIEL_API={stub.url} oriel login --invitation once\n"
+    assert ended.out == f"ORIEL_API={stub.url} oriel login --invitation\nonce\n"
     assert ended.err.startswith("Invited rick@foobazco.com.")
     stub.on("POST", "/oriel/users/rick@foobazco.com/actions/reset", {**rick, "invitation": "two"})
-    assert "--invitation two" in oriel("users:reset", "rick@foobazco.com").out
+    assert oriel("users:reset", "rick@foobazco.com").out.endswith("--invitation\ntwo\n")
     stub.on("DELETE", "/oriel/users/rick@foobazco.com", rick)
     assert oriel("users:remove", "rick@foobazco.com").out == "Removing rick@foobazco.com... done\n"

@@ -54,10 +54,9 @@ def _around(owner, name, step):
 
 
 def _arm():
-    from oriel.logplex.client import Logplex
-
     from oriel.control import running
     from oriel.ledger import acts, releases
+    from oriel.logplex.client import Logplex
     from oriel.manifold import Conductor
     from oriel.store import outbox
 
