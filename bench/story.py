@@ -17,6 +17,7 @@ import urllib.request
 from pathlib import Path
 
 from bench.harness import Row, cpu_s, median, report
+from oriel.client import credentials
 from tests.story.platform import AppCopy, Platform, eventually, free_port
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "foobaz"
@@ -75,7 +76,22 @@ def _measure(platform: Platform, root: Path, runs: int) -> list[Row]:
     ]
 
 
+APP = """
+from pathlib import Path
+from flask import Flask
+
+app = Flask(__name__)
+VERSION = Path(__file__).with_name("version.txt").read_text()
+
+
+@app.get("/")
+def index():
+    return VERSION
+"""
+
+
 def _version(app: AppCopy, number: int) -> None:
+    (app.path / "app.py").write_text(APP)
     (app.path / "version.txt").write_text(f"version-{number}\n")
     app.user.run("git", "add", "-A", cwd=app.path)
     app.user.run("git", "commit", "-q", "-m", f"version {number}", cwd=app.path)
@@ -212,15 +228,19 @@ def _cpu_rows(platform: Platform, app: AppCopy, runs: int) -> list[Row]:
 
 
 def _official(platform: Platform, app: AppCopy, command: str, runs: int) -> dict[str, float]:
-    from tests.official import heroku
+    from tests.official.heroku import Heroku
+    from tests.official.installation import Missing, installed
 
-    found = heroku.installed()
-    if found is None:
-        print("the official Heroku command line is not here (needs Node 20+ and npm): left out")
+    try:
+        home = app.user.home
+        kept = next(home.rglob("credentials.json"))
+        secret = credentials.token_for(str(kept), platform.api)
+        heroku = Heroku(installed(), platform.api, home, secret)
+    except Missing as missing:
+        print(f"the official Heroku command line is left out: {missing}", file=sys.stderr)
         return {}
-    env = heroku.environment(platform, app.user)
-    took = median(lambda: cpu_s([*found, command, "-a", app.name], env), max(3, runs // 3))
-    return {f"heroku {command}": took}
+    argv = heroku.argv(command, "-a", app.name)
+    return {f"heroku {command}": median(lambda: cpu_s(argv, heroku.env), max(3, runs // 3))}
 
 
 if __name__ == "__main__":

@@ -25,7 +25,10 @@ ASKED_BYTES_MAX = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Push:
-    """A push that waits for its verdict, as `on_push` sees it."""
+    """A push that waits for its verdict, as `on_push` sees it.
+
+    It brings something to deploy: a push that only stores other refs never comes as far.
+    """
 
     updates: tuple[RefUpdate, ...]
     commit: str
@@ -34,10 +37,6 @@ class Push:
     """The branch that moves there: `refs/heads/main` or `refs/heads/master`."""
     _say: Callable[[str], Awaitable[None]]
     _unpack: Callable[[str, Path], Awaitable[None]]
-
-    async def deployable(self) -> str | None:
-        """The commit to deploy. What deploys nothing never comes as far as `on_push`."""
-        return self.commit or None
 
     async def say(self, text: str) -> None:
         """Show `text` to the pusher, at once."""

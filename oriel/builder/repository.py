@@ -98,8 +98,8 @@ class Repositories:
             raise BadRequest(f"Git has no service {ascii(service[:40])}.")
         header = git.service_header(service)
         pushes = service == "git-receive-pack"
-        if pushes and await self._room_bytes(app_id) <= 0:
-            return header + git.packet(f"ERR {_full(self._limits)}")
+        if pushes and (why := await self._no_room(app_id)):
+            return header + git.packet(f"ERR {why}")
         answer = bytearray() if _is_v2(protocol) and not pushes else bytearray(header)
 
         async def take(piece: bytes) -> None:
@@ -229,6 +229,8 @@ class Repositories:
 
         await self._chore(git.list_tree(commit), app_id, uid, env=waiting, output=take)
         manifest.finish()
+        if self._free_bytes() - manifest.size_bytes < self._limits.free_bytes_min:
+            raise Unavailable("The server's disk is too full for this tree.", hint="oriel doctor")
         into.mkdir(parents=True, exist_ok=True, mode=0o755)
         own(into, uid)
         await self._chore(
@@ -328,6 +330,18 @@ class Repositories:
         finally:
             pulling.cancel()
             await asyncio.gather(pulling, return_exceptions=True)
+
+    async def _no_room(self, app_id: str) -> str:
+        """Why no push can be taken now; empty when it can."""
+        if await self._room_bytes(app_id) <= 0:
+            return _full(self._limits)
+        if self._free_bytes() < self._limits.free_bytes_min:
+            return "The server's disk is nearly full, so Oriel takes no push now."
+        return ""
+
+    def _free_bytes(self) -> int:
+        disk = os.statvfs(self._repositories)
+        return disk.f_bavail * disk.f_frsize
 
     async def _room_bytes(self, app_id: str) -> int:
         """How much the repository may still grow."""

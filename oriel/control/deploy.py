@@ -181,7 +181,7 @@ async def _release(
 
         return releasing.Intent("deploy", draft, {"commit": commit, "slug": slug.id}, also)
 
-    made = await releasing.make(world, actor, app, plan, transcript.write)
+    made = await releasing.make(world, actor, app, plan, transcript.write, patience_s=None)
     if made is None:
         raise faults.Broken(f"The release of {app.name} was not made.")
     release = made.release

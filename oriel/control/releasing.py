@@ -26,6 +26,10 @@ from oriel.manifold import Exit
 RELEASE_COMMAND_TIMEOUT_S = 3600.0
 """How long a release command may take (heroku-facts D3: release phase)."""
 
+ANSWER_WITHIN_S = 20.0
+"""How long a request waits for a release command before it is answered with a pending release;
+the official command line gives up on a silent server after 60 s (contract 1.3)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Intent:
@@ -55,18 +59,28 @@ async def make(
     app: App,
     plan: Callable[[Connection], Intent | None],
     say: Say | None = None,
+    *,
+    patience_s: float | None = ANSWER_WITHIN_S,
 ) -> Made | None:
     """Append the release that `plan` draws up from the head, and bring it to run.
 
     `plan` runs inside the transaction; None from it means that nothing would change. Raises
-    ReleasePending when another change does not end in time. What was begun is finished even when
-    the caller is cancelled: once a release is appended, it is done.
+    ReleasePending when another change does not end in time. With `patience_s`, a release whose
+    command takes longer is given back pending. What was begun is finished even when the caller is
+    cancelled: once a release is appended, it is done.
     """
+    appended: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as gate:
         await gate.enter_async_context(world.gates.change(app.id, app.name))
         # The task, not the caller, holds the gate from here on.
-        work = _finish(world, actor, app, plan, say)
+        work = _finish(world, actor, app, plan, say, appended)
         task = asyncio.create_task(_holding(gate.pop_all(), work))
+    world.background.add(task)
+    task.add_done_callback(world.background.discard)
+    if patience_s is not None:
+        await asyncio.wait({task}, timeout=patience_s)
+        if not task.done() and appended.done():
+            return appended.result()
     return await _whole(task)
 
 
@@ -89,10 +103,12 @@ async def _finish(
     app: App,
     plan: Callable[[Connection], Intent | None],
     say: Say | None,
+    appended: asyncio.Future[Made],
 ) -> Made | None:
     made = await world.db.write(lambda conn: _append(conn, world, actor, app, plan))
     if made is None:
         return None
+    appended.set_result(made)
     if made.release.status == "pending":
         settled = await _run_command(world, actor, app, made.release, say)
         made = Made(settled, made.previous)

@@ -139,10 +139,18 @@ class Rerouter:
         self._router = router
         self._asked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
 
     def ask(self) -> None:
         """Something may have changed."""
         self._asked.set()
+
+    async def settled(self) -> None:
+        """Come back when the router has been told of everything until now."""
+        told = asyncio.get_running_loop().create_future()
+        self._waiting.append(told)
+        self.ask()
+        await told
 
     def start(self, world: World) -> None:
         """Begin to serve."""
@@ -159,12 +167,17 @@ class Rerouter:
             await self._asked.wait()
             await world.clock.sleep(REROUTE_PAUSE_S)
             self._asked.clear()
+            waiting, self._waiting = self._waiting, []
             try:
                 table = await world.db.read(
                     lambda conn: route_table(conn, world.settings, world.conductor)
                 )
                 await self._router.apply(table)
+                for told in waiting:
+                    if not told.done():
+                        told.set_result(None)
             except Exception:
                 _log.exception("routes could not be brought up to date; trying again")
+                self._waiting += waiting
                 await world.clock.sleep(1.0)
                 self._asked.set()

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from oriel import faults
 from oriel.builder import Builder, Repositories
@@ -173,5 +174,7 @@ class World:
     reroute: Callable[[], None]
     """Says that routes may have changed; cheap, and merged."""
     gates: Gates = field(default_factory=Gates)
+    background: set[asyncio.Task[Any]] = field(default_factory=set)
+    """Changes that go on though nobody waits for them any more."""
     hashes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """scrypt takes 32 MB and a core for a moment: two at a time, whoever knocks."""

@@ -31,7 +31,8 @@ from oriel.control.world import Address, Settings, World
 from oriel.house import settings as house_settings
 from oriel.house.holders import Holders
 from oriel.house.layout import Layout
-from oriel.ledger import apps
+from oriel.ledger import Vault
+from oriel.ledger import apps as ledger_apps
 from oriel.ledger import vault as vaults
 from oriel.logplex.client import Logplex
 from oriel.manifold import Conductor
@@ -99,8 +100,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
     async with AsyncExitStack() as stack:
         db = Database.open(kept.database, clock)
         stack.callback(db.close)
-        key_file = Path(kept.key_file) if kept.key_file else data / "master.key"
-        vault = vaults.load_or_create(key_file)
+        vault = await _vault(db, Path(kept.key_file) if kept.key_file else data / "master.key")
         logplex = Logplex(layout.logplex_socket)
         sandboxes = Sandboxes()
         await sandboxes.start()
@@ -117,7 +117,11 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
         holders = Holders(layout.up_socket, logplex)
         launcher = LocalLauncher(data, sandboxes, holders.hold, holders.release, clock)
         conductor = Conductor(
-            launcher=launcher, db=db, clock=clock, changed=lambda app_id: rerouter.ask()
+            launcher=launcher,
+            db=db,
+            clock=clock,
+            changed=lambda app_id: rerouter.ask(),
+            before_stop=lambda app_id: rerouter.settled(),
         )
         world = World(
             settings=_settings(data, kept),
@@ -159,6 +163,7 @@ async def _listening(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # else whoever connects chooses the address that logins are counted by
         ssl_certfile=kept.tls_cert,
         ssl_keyfile=kept.tls_key,
         timeout_graceful_shutdown=STOP_GRACE_S,
@@ -180,8 +185,18 @@ async def _listening(
         await serving
 
 
+async def _vault(db: Database, key_file: Path) -> Vault:
+    """The vault; a new master key only where there is nothing yet that an old one sealed."""
+    if not key_file.exists() and await db.read(ledger_apps.any_at_all):
+        raise faults.Unavailable(
+            f"The master key is not at {key_file}, and without it no app's config can be read.",
+            hint=f"Put it back from your backup, or name it: oriel up --key-file {key_file}",
+        )
+    return vaults.load_or_create(key_file)
+
+
 async def _stop_dynos(world: World) -> None:
-    found = await world.db.read(apps.all)
+    found = await world.db.read(ledger_apps.all)
     await asyncio.gather(*[world.conductor.forget(app.id) for app in found])
 
 

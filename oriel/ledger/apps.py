@@ -91,6 +91,11 @@ def all(conn: Connection) -> list[App]:
     return [_app(row) for row in conn.execute(_apps_present.order_by(apps.c.name))]
 
 
+def any_at_all(conn: Connection) -> bool:
+    """Whether there ever was an app here, destroyed or not."""
+    return conn.execute(select(apps.c.id).limit(1)).first() is not None
+
+
 def destroyed(conn: Connection) -> list[App]:
     """Every app that was destroyed: a start sees to it that nothing of theirs is left."""
     statement = select(apps).where(apps.c.destroyed_at.is_not(None)).order_by(apps.c.destroyed_at)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,18 @@ class Conductor:
         db: Database,
         clock: Clock,
         changed: Callable[[str], None],
+        before_stop: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
-        """`changed` is called with an app's id whenever its dynos are not what they were."""
+        """`changed` is called with an app's id whenever its dynos are not what they were.
+
+        `before_stop` is awaited before a web dyno gets SIGTERM: comes back when no new request
+        is sent to it.
+        """
         self._launcher = launcher
         self._db = db
         self._clock = clock
         self._tell_changed = changed
+        self._before_stop = before_stop or _nothing
         self._apps: dict[str, _App] = {}
         self._instances: dict[str, Instance] = {}
         """Every one that is not yet cleaned away."""
@@ -332,6 +338,7 @@ class Conductor:
             boot_timeout_s=boot_timeout_s,
             changed=lambda each: self._notify(each.spec.app_id),
             finished=self._finished,
+            before_stop=self._before_stop,
             life=life,
             **more,
         )
@@ -446,6 +453,10 @@ class Conductor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+async def _nothing(_: str) -> None:
+    return
 
 
 def _fits(spec: LaunchSpec, wish: Wish) -> bool:

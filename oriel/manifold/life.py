@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,9 @@ PROBE_MAX_S = 0.25
 PROBE_GROWTH = 1.25
 RECORD_RETRY_S = 1.0
 
+LEAVE_TIMEOUT_S = 0.5
+"""How long a web dyno's SIGTERM waits until no new request is sent to it."""
+
 _log = logging.getLogger("oriel.manifold.life")
 
 
@@ -47,13 +50,15 @@ class Instance:
         boot_timeout_s: float,
         changed: Callable[[Instance], None],
         finished: Callable[[Instance], None],
+        before_stop: Callable[[str], Awaitable[None]],
         life: Life | None = None,
         since: datetime | None = None,
         at: Launched | None = None,
     ) -> None:
         """`changed` is told each new state, `finished` the end, once, when it is recorded.
 
-        `since` and `at` are given for one that was adopted.
+        `before_stop` is awaited, with the app's id, before SIGTERM, but not for long. `since` and
+        `at` are given for one that was adopted.
         """
         self.spec = spec
         self.life = life or Life(is_web=spec.type == "web", once=spec.once)
@@ -68,6 +73,7 @@ class Instance:
         self._boot_timeout_s = boot_timeout_s
         self._changed = changed
         self._finished = finished
+        self._before_stop = before_stop
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._timers: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -197,10 +203,18 @@ class Instance:
         if isinstance(order, machine.Launch):
             await self._launch()
         elif isinstance(order, machine.Terminate):
+            await self._be_left()
             self._later(EXIT_TIMEOUT_S, machine.ExitTimedOut(EXIT_TIMEOUT_S))
             await self._launcher.terminate(instance)
         elif isinstance(order, machine.Kill):
             await self._launcher.kill(instance)
+
+    async def _be_left(self) -> None:
+        """Give whoever sends this dyno requests a moment to stop doing so."""
+        if self.life.is_web:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                    await self._before_stop(self.spec.app_id)
 
     async def _launch(self) -> None:
         if self._no_place:

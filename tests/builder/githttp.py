@@ -222,3 +222,17 @@ async def clone(path: Path, files: dict[str, str | bytes] | None = None) -> Clon
     await it.git("init", "--quiet")
     await it.commit(files or {"Procfile": "web: true\n"}, "first")
     return it
+
+
+def sandboxes_of(data: Path) -> list[str]:
+    """Processes that still have something of `data` mounted."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            try:
+                mounts = (process / "mountinfo").read_text()
+            except OSError:
+                continue
+            if str(data) in mounts:
+                found.append(process.name)
+    return found

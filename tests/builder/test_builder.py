@@ -16,7 +16,7 @@ from oriel.faults import Invalid, TooLarge
 from oriel.sandbox import Confinement, Overlay
 from oriel.store.database import Database
 from tests.builder.conftest import Yard
-from tests.builder.githttp import UID
+from tests.builder.githttp import UID, sandboxes_of
 
 pytestmark = pytest.mark.real
 
@@ -146,6 +146,75 @@ def test_refuses_a_tree(
         await transcript.close()
         assert says in caught.value.message
         assert leftovers(yard) == []
+
+    in_yard(test)
+
+
+LOCK = """
+version = 1
+requires-python = ">=3.9"
+
+[[package]]
+name = "tinydep"
+version = "1.0"
+source = { registry = "/wheels" }
+wheels = [{ path = "tinydep-1.0-py3-none-any.whl" }]
+
+[[package]]
+name = "x"
+version = "1"
+source = { SOURCE = "." }
+dependencies = [{ name = "tinydep" }]
+"""
+
+EDITABLE = """
+import pathlib, zipfile
+
+def build_editable(directory, settings=None, metadata=None):
+    info = "x-1.dist-info"
+    with zipfile.ZipFile(pathlib.Path(directory) / "x-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("x.pth", "/app/src\\n")
+        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\\nName: x\\nVersion: 1\\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return "x-1-py3-none-any.whl"
+"""
+
+
+def test_builds_from_a_lock(in_yard: InYard) -> None:
+    project = '[project]\nname = "x"\nversion = "1"\ndependencies = ["tinydep"]\n'
+    files = {
+        "Procfile": "web: tinydep-hello\n",
+        "pyproject.toml": project,
+        "uv.lock": LOCK.replace("SOURCE", "virtual"),
+    }
+
+    async def test(yard: Yard) -> None:
+        slug = await yard.build(files)
+        assert "tinydep==1.0" in yard.said
+        assert await run(yard, slug, "tinydep-hello") == "hello from tinydep\n"
+        assert await yard.build(files) == slug
+        assert "Using the cache: uv.lock is unchanged" in yard.said
+
+    in_yard(test)
+
+
+def test_the_project_itself_is_installed_in_place(in_yard: InYard) -> None:
+    files = {
+        "Procfile": "web: x\n",
+        "pyproject.toml": BACKEND.replace(
+            'version = "1"', 'version = "1"\ndependencies = ["tinydep"]'
+        ),
+        "backend.py": EDITABLE,
+        "src/mine.py": "import tinydep\nprint('mine')\n",
+        "uv.lock": LOCK.replace("SOURCE", "editable"),
+    }
+    unlocked = {name: text for name, text in files.items() if name != "uv.lock"}
+
+    async def test(yard: Yard) -> None:
+        for tree in (files, files, unlocked):
+            slug = await yard.build(tree)
+            assert await run(yard, slug, "python", "-m", "mine") == "mine\n"
 
     in_yard(test)
 
@@ -282,23 +351,9 @@ def test_a_cancelled_build_leaves_nothing_running(in_yard: InYard) -> None:
         with pytest.raises(asyncio.CancelledError):
             await building
         assert leftovers(yard) == []
-        assert not _sleepers(yard.data)
+        assert not sandboxes_of(yard.data)
 
     in_yard(test)
-
-
-def _sleepers(data: Path) -> list[str]:
-    """Processes that still have something of `data` mounted."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                mounts = (process / "mountinfo").read_text()
-            except OSError:
-                continue
-            if str(data) in mounts:
-                found.append(process.name)
-    return found
 
 
 def test_builds_wait_for_their_turn(in_yard: InYard) -> None:

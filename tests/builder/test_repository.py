@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from oriel.builder import Limits, Push
 from oriel.faults import BadRequest, Invalid, NotFound, Unavailable
-from tests.builder.githttp import APP_ID, UID, Clone, Host, accept, clone, host
+from tests.builder.githttp import APP_ID, UID, Clone, Host, accept, clone, host, sandboxes_of
 
 pytestmark = pytest.mark.real
 
@@ -32,7 +33,7 @@ def test_a_push_is_shown_as_it_is_dealt_with_and_moves_the_ref(tmp_path: Path) -
         await push.say("-----> Oriel receiving push\n")
         async with asyncio.timeout(30):
             await seen.wait()  # the pusher has it while we still work
-        commits.append(await push.deployable())
+        commits.append(push.commit)
         await push.unpack(push.commit, tmp_path / "ws" / "app")
         await push.say("-----> Launching... done, v74\n")
         return True
@@ -322,6 +323,60 @@ def test_a_full_repository_takes_no_push(tmp_path: Path) -> None:
         async with host(tmp_path / "data", Limits(repository_bytes_max=10)) as server:
             output = await dev.git("push", server.url, "main", ok=False)
             assert "The app's repository has reached 10B, the most that Oriel keeps" in output
+
+    asyncio.run(main())
+
+
+def test_a_full_disk_takes_no_push(tmp_path: Path) -> None:
+    async def main() -> None:
+        dev = await clone(tmp_path / "dev")
+        async with host(tmp_path / "data", Limits(free_bytes_min=1 << 60)) as server:
+            output = await dev.git("push", server.url, "main", ok=False)
+            assert "disk is nearly full" in output
+
+    asyncio.run(main())
+
+
+def test_a_killed_platform_refuses_the_push_that_it_had_begun(tmp_path: Path) -> None:
+    """The hook notices by itself; nobody needs to start again for that."""
+    script = f"""
+import asyncio, sys
+from pathlib import Path
+from tests.builder.githttp import host
+
+async def on_push(push):
+    print("deploying", flush=True)
+    await asyncio.Event().wait()
+
+async def main():
+    async with host(Path({str(tmp_path / "data")!r}), on_push=on_push) as server:
+        print(server.url, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+    async def main() -> None:
+        dev = await clone(tmp_path / "dev")
+        platform = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", script), stdout=-1, cwd=Path(__file__).parents[2]
+        )
+        assert platform.stdout
+        async with asyncio.timeout(60):
+            url = (await platform.stdout.readline()).decode().strip()
+            pushing = await dev.start("push", url, "main")
+            assert await platform.stdout.readline() == b"deploying\n"
+            platform.kill()
+            await platform.communicate()
+            await pushing.communicate()
+            assert pushing.returncode != 0
+            while sandboxes_of(tmp_path / "data"):
+                await asyncio.sleep(0.01)
+        async with host(tmp_path / "data") as server:
+            assert server.ref() == ""
+            await dev.git("push", server.url, "main")
+            assert server.ref() == await dev.head()
+            assert server.quarantines() == []
 
     asyncio.run(main())
 

@@ -115,8 +115,11 @@ class Platform:
             if up.stderr is not None:
                 up.stderr.close()
         kill(self.layout, "keeper")
-        for pid in self.standins():
-            os.kill(pid, signal.SIGKILL)
+        # One that is starting may fork once more after it was looked for.
+        while found := self.standins():
+            for pid in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def standins(self) -> list[int]:
         """The pids of all stand-ins of this data directory, found by their command lines."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from . import installation, netns, place
-from .heroku import Heroku
+from .heroku import Heroku, lingering
 from .place import NED, Place
 
 HERE = Path(__file__).parent
@@ -61,15 +61,18 @@ def heroku_as(
     oriel: Place,
     entrance: tuple[str, ...],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str | None], Heroku]:
-    """The command line as somebody with a token, or as nobody yet."""
+) -> Iterator[Callable[[str | None], Heroku]]:
+    """The command line as somebody with a token, or as nobody yet. Nothing of it stays behind."""
+    homes: list[Path] = []
 
     def make(email: str | None) -> Heroku:
-        home = tmp_path_factory.mktemp("home")
+        homes.append(tmp_path_factory.mktemp("home"))
         token = oriel.tokens[email] if email else None
-        return Heroku(program, oriel.api, home, token, entrance)
+        return Heroku(program, oriel.api, homes[-1], token, entrance)
 
-    return make
+    yield make
+    left = [process for home in homes for process in lingering(home)]
+    assert not left, f"the official command line left processes behind: {left}"
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,8 @@ class Heroku:
             "HEROKU_DATA_HOST": "127.0.0.1",
             "DISABLE_TELEMETRY": "true",
             "HEROKU_SKIP_NEW_VERSION_CHECK": "true",
+            # Else a first run leaves `heroku update` behind, which asks another host.
+            "HEROKU_DISABLE_AUTOUPDATE": "true",
             "HEROKU_NETRC_WRITE": "true",
             "GIT_CONFIG_NOSYSTEM": "1",
             "TZ": "UTC",
@@ -108,6 +110,20 @@ class Heroku:
             text=True,
             start_new_session=True,
         )
+
+
+def lingering(home: Path) -> list[str]:
+    """What still runs of anything that was started with this home."""
+    mark = f"HOME={home}\0".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes() + b"\0":
+                argv = (process / "cmdline").read_bytes().replace(b"\0", b" ")
+                found.append(f"{process.name}: {argv.decode(errors='replace')}")
+        except OSError:
+            continue  # It has ended, or is somebody else's.
+    return found
 
 
 def eventually(ask: Callable[[], Any], what: str, within_s: float = 20.0) -> Any:
