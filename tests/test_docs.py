@@ -68,14 +68,12 @@ def command_of(name: str) -> tuple[click.Command, click.Context]:
     return command, click.Context(command, info_name=name, parent=parent)
 
 
-def described(name: str, line: str) -> Iterator[str]:
+def described(name: str) -> Iterator[str]:
     """One command: its help, its other names, its form, its options, its examples."""
     command, context = command_of(name)
     yield f"### `oriel {name}`\n"
-    yield f"{line}\n"
     for paragraph in (command.help or "").split("\n\n"):
-        if " ".join(paragraph.split()) != line:
-            yield " ".join(paragraph.split()) + "\n"
+        yield " ".join(paragraph.split()) + "\n"
     others = aliases_of(name)
     if others:
         yield f"Also: {', '.join(f'`oriel {each}`' for each in others)}.\n"
@@ -98,11 +96,11 @@ def made_commands() -> str:
     parts: list[str] = []
     for title, section in table.COMMANDS.items():
         parts.append(f"## {title}\n")
-        for name, (_, line) in section.items():
-            parts += described(name, line)
-    for name, (_, line) in table.HIDDEN.items():
-        parts.append("## For git\n")
-        parts += described(name, line)
+        for name in section:
+            parts += described(name)
+    parts.append("## For git\n")
+    for name in table.HIDDEN:
+        parts += described(name)
     return "\n".join(parts)
 
 
@@ -188,7 +186,7 @@ def test_no_doc_names_a_command_that_is_not_there() -> None:
         (page.name, found)
         for page in PAGES
         if page.name != "moving-in.md"
-        for found in re.findall(r"(?<![\w./-])oriel ([a-z]+:[a-z-]+)", text(page))
+        for found in re.findall(r"(?<!push )(?<![\w./-])oriel ([a-z]+:[a-z-]+)", text(page))
         if found not in known
     ]
     assert wrong == []
@@ -313,7 +311,8 @@ def test_no_doc_names_the_number_of_a_line(page: str) -> None:
 def test_files_of_the_repository_that_docs_name_are_there(page: str) -> None:
     """`oriel/cli/exits.py`, `tests/ledger`, `oriel/api`: what is moved is moved in the docs too."""
     found = re.findall(r"`((?:oriel|tests|docs|bench|examples)/[\w./-]+)`", text(ROOT / page))
-    gone = [each for each in found if not (ROOT / each).exists()]
+    at_users = {"oriel/credentials.json"}
+    gone = [each for each in found if each not in at_users and not (ROOT / each).exists()]
     assert gone == []
 
 

@@ -108,7 +108,10 @@ class Exchange:
             return False
         # The hook has its ends open now: the one for saying can be opened for writing only.
         both_ways = self._said_fd
-        self._said_fd = self._opened("said", os.O_WRONLY)
+        try:
+            self._said_fd = self._opened("said", os.O_WRONLY)
+        except OSError:
+            return False  # it has ended in the same moment
         self._shut(both_ways)
         self._heard = True
         return True

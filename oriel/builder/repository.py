@@ -15,10 +15,10 @@ import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from oriel.builder import git
 from oriel.builder.bench import Bench, Errors, Output, Overdue, own, place_for
+from oriel.builder.client import Client, Send
 from oriel.builder.exchange import Exchange, Push
 from oriel.builder.limits import Limits, human_size
 from oriel.builder.manifest import Manifest
@@ -32,12 +32,10 @@ from oriel.faults import (
     Fault,
     Invalid,
     NotFound,
-    TooLarge,
     Unavailable,
 )
 from oriel.sandbox import Bind, Confinement, Exit, Sandboxes
 
-Send = Callable[[bytes], Awaitable[None]]
 OnPush = Callable[[Push], Awaitable[bool]]
 
 PLACES = "push-"
@@ -113,12 +111,12 @@ class Repositories:
         self, app_id: str, uid: int, body: AsyncIterator[bytes], send: Send, protocol: str = ""
     ) -> None:
         """Answer one request of a fetch or clone."""
-        answer = _Answer(send, self._limits.idle_s)
+        client = Client(body, send, self._limits)
         what = self._confinement(
             git.serve("git-upload-pack"), app_id, uid, env=git.protocol(protocol)
         )
         with place_for(self._places, PLACES) as place:
-            await self._serve(what, place, body, answer)
+            await self._serve(what, place, client)
 
     async def receive_pack(
         self, app_id: str, uid: int, body: AsyncIterator[bytes], send: Send, on_push: OnPush
@@ -130,7 +128,7 @@ class Repositories:
         returns True all the same, the push counts as accepted. After that the ref moves, whether
         or not anybody listens.
         """
-        answer = _Answer(send, self._limits.idle_s)
+        client = Client(body, send, self._limits, pushes=True)
         await self._tidy(app_id, uid)
         room = min(await self._room_bytes(app_id), self._limits.push_bytes_max)
         with (
@@ -148,14 +146,13 @@ class Repositories:
                 writable=True,
                 also=exchange.binds,
             )
-            answer.keep_going = True
-            serving = asyncio.create_task(self._serve(what, place, body, answer))
+            serving = asyncio.create_task(self._serve(what, place, client))
             talking = asyncio.create_task(self._talk(app_id, uid, exchange, on_push, turn))
             try:
-                await _together(serving, talking, answer)
+                await _together(serving, talking, client)
             except BaseException:
                 talking.cancel()
-                answer.mute()
+                client.dismiss()
                 await asyncio.gather(talking, return_exceptions=True)
                 patience_s = self._limits.finish_s if exchange.accepted else _GRACE_S
                 await asyncio.wait({serving}, timeout=patience_s)
@@ -277,59 +274,24 @@ class Repositories:
         if exit_.code != 0:
             raise Broken(f"git failed with status {exit_.code}: {errors.last_line}")
 
-    async def _serve(
-        self, what: Confinement, place: Path, body: AsyncIterator[bytes], answer: _Answer
-    ) -> None:
+    async def _serve(self, what: Confinement, place: Path, client: Client) -> None:
         """Let git answer one request."""
         errors = Errors()
         try:
             exit_ = await self._bench.run(
                 what,
                 place=place,
-                output=answer.send,
+                output=client.send,
                 errors=errors,
-                feed=self._patient(body, answer),
+                feed=client.pieces(),
                 timeout_s=self._limits.push_s,
             )
         except Overdue:
             raise Unavailable(
                 f"The transfer took longer than {self._limits.push_s / 60:.0f} minutes."
             ) from None
-        if exit_.code != 0 and not answer.begun:
+        if exit_.code != 0 and not client.begun:
             raise _failure(exit_, errors)
-
-    async def _patient(self, body: AsyncIterator[bytes], answer: _Answer) -> AsyncIterator[bytes]:
-        """The request's body: bounded in size and silence, and over when the client has gone."""
-        size = 0
-        while (piece := await self._next(body, answer)) is not None:
-            size += len(piece)
-            # Git itself refuses a pack over its limit, in a sentence that the pusher sees; this
-            # only ends what is poured out after that.
-            if size > 2 * self._limits.push_bytes_max + (1 << 20):
-                raise TooLarge("The push is too large.")
-            yield piece
-
-    async def _next(self, body: AsyncIterator[bytes], answer: _Answer) -> bytes | None:
-        pulling = asyncio.ensure_future(_pull(body))
-        try:
-            waiting: set[asyncio.Future[Any]] = {pulling, answer.gone}
-            await asyncio.wait(
-                waiting, timeout=self._limits.idle_s, return_when=asyncio.FIRST_COMPLETED
-            )
-            if answer.gone.done():
-                return None
-            if not pulling.done():
-                raise Unavailable("The other side of the transfer fell silent.")
-            return pulling.result()
-        except Exception as error:
-            # Git is let come to its own end: only then it removes what was pushed.
-            if not answer.keep_going:
-                raise
-            answer.lose(error)
-            return None
-        finally:
-            pulling.cancel()
-            await asyncio.gather(pulling, return_exceptions=True)
 
     async def _no_room(self, app_id: str) -> str:
         """Why no push can be taken now; empty when it can."""
@@ -370,55 +332,13 @@ class Repositories:
         return self._repositories / f"{app_id}.git"
 
 
-class _Answer:
-    """The way to the client, who may go while git still talks."""
-
-    def __init__(self, send: Send, patience_s: float) -> None:
-        self._send = send
-        self._patience_s = patience_s
-        self.begun = False
-        self.keep_going = False
-        """Whether git is to go on when the client has gone, until somebody else decides."""
-        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def send(self, piece: bytes) -> None:
-        if self.gone.done():
-            return
-        self.begun = True
-        try:
-            async with asyncio.timeout(self._patience_s):
-                await self._send(piece)
-        except Exception as error:
-            if not self.keep_going:
-                raise
-            self.lose(Unavailable(f"The pusher has gone ({type(error).__name__})."))
-
-    def lose(self, error: Exception) -> None:
-        """The client is gone, or must go."""
-        if not self.gone.done():
-            self.gone.set_exception(error)
-            self.gone.exception()  # it is looked at, or it no longer matters
-
-    def mute(self) -> None:
-        """Nobody listens any more; what comes is thrown away."""
-        if not self.gone.done():
-            self.gone.set_result(None)
-
-
-async def _pull(body: AsyncIterator[bytes]) -> bytes | None:
-    try:
-        return await anext(body)
-    except StopAsyncIteration:
-        return None
-
-
 async def _together(
-    serving: asyncio.Task[None], talking: asyncio.Task[None], answer: _Answer
+    serving: asyncio.Task[None], talking: asyncio.Task[None], client: Client
 ) -> None:
     """Until git is done; a conversation that fails is told after git has said so itself."""
-    await asyncio.wait({serving, answer.gone}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({serving, client.gone}, return_when=asyncio.FIRST_COMPLETED)
     if not serving.done():
-        answer.gone.result()
+        client.gone.result()
     if talking.done() and not talking.cancelled():
         talking.result()
     serving.result()

@@ -5,6 +5,7 @@ Must not know which change it was.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,6 +15,10 @@ from oriel.client.refusal import Refusal
 from oriel.client.wire import Client
 
 T = TypeVar("T")
+
+SETTLE_PAUSE_S = 1.0
+SETTLE_TRIES_MAX = 3700
+"""Release commands end after an hour at most."""
 
 NEWEST = 5
 """How many releases are looked at to find the one just made, should somebody else be at it too."""
@@ -34,14 +39,34 @@ def done(text: str = "") -> None:
     print(f" done{', ' + text if text else ''}", flush=True)
 
 
-def released(release: dict[str, Any]) -> None:
-    """End the line of a step that made a release. Raises Refusal if that release failed."""
+def released(client: Client, app: str, release: dict[str, Any]) -> None:
+    """End the line of a step that made a release. Raises Refusal if that release failed.
+
+    The server answers before a long release command has ended; that is waited for here.
+    """
+    release = _settled(client, app, release)
     version = f"v{release['version']}"
     if release.get("status") != "failed":
         done(version)
         return
     print(f" failed, {version}", flush=True)
     raise failure(release)
+
+
+def _settled(client: Client, app: str, release: dict[str, Any]) -> dict[str, Any]:
+    """The release once its command has ended, or as it is after SETTLE_TRIES_MAX looks."""
+    path = below("apps", app, "releases", str(release["version"]))
+    for tried in range(SETTLE_TRIES_MAX):
+        if release.get("status") != "pending":
+            break
+        if not tried:
+            terminal.note(
+                f"its release command runs still; waiting. Ctrl-C ends the waiting, not "
+                f"v{release['version']}."
+            )
+        time.sleep(SETTLE_PAUSE_S)
+        release = client.get(path).data
+    return release
 
 
 def failure(release: dict[str, Any]) -> Refusal:

@@ -4,7 +4,8 @@ Must not know releases, log channels or routes; it is given wishes and says what
 order: `dyno` (the values), `machine` (one instance's life; a table, pure), `backoff` (pure),
 `command` (what is shown and run; pure), `launcher` (the protocol), `local` (bubblewrap on this
 machine), `events` (the record and its log lines), `life` (one instance, driven by the machine),
-`conductor` (all of them: the room's shell).
+`roster` (who lives under which name), `past` (what an earlier process left), `conductor` (all of
+them: the room's shell).
 """
 
 from oriel.manifold.conductor import Conductor

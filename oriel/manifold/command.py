@@ -16,8 +16,9 @@ SHOWN_VARIABLES = ("PORT", "RACK_ENV", "RAILS_ENV", "NODE_ENV")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
 
 _SCRIPT = (
-    'for each in /app/.profile.d/*.sh; do [ -r "$each" ] && . "$each"; done; '
-    "[ -r /app/.profile ] && . /app/.profile; unset each; "
+    # A name that no app's config var is likely to have: it is unset.
+    'for _oriel_file in /app/.profile.d/*.sh; do [ -r "$_oriel_file" ] && . "$_oriel_file"; done; '
+    "[ -r /app/.profile ] && . /app/.profile; unset _oriel_file; "
     # A shell of its own, so that a simple command takes the shell's place and gets its signals.
     'exec /bin/bash -c "$0"'
 )
@@ -65,7 +66,7 @@ def read_profile(text: bytes) -> dict[str, Any]:
     """A slug's profile; an empty one where it cannot be read (the app may have broken it)."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     if not isinstance(value, dict):
         return {}

@@ -1,79 +1,34 @@
 """Owns all the dynos of all apps: the newest wish of each, and what is done so that it comes true.
 
-The room's shell. A slot is a dyno's name; instances come and go in it. Everything here runs in
-one event loop and changes its own state only between awaits, so a wish is either not yet or
-wholly taken up. Must not know why a wish was made, or how an instance runs.
+The room's shell. Everything here runs in one event loop, and from the taking up of a wish to its
+orders there is no await: a wish is either not yet or wholly taken up, and the last one counts.
+Must not know why a wish was made, or how an instance runs.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from oriel.clock import Clock, jittered, new_id
 from oriel.faults import NotFound, Unavailable
 from oriel.formation import diff
 from oriel.lexicon import Actor, DynoName
-from oriel.manifold import backoff, events
+from oriel.manifold import backoff, events, past
 from oriel.manifold.dyno import BOOT_TIMEOUT_S, Dyno, Wish
 from oriel.manifold.launcher import Found, Launcher, LaunchSpec
-from oriel.manifold.life import Instance
-from oriel.manifold.machine import ENDED, Life
-from oriel.sandbox.confinement import LOST, Exit
+from oriel.manifold.life import Instance, Reaches, accepts
+from oriel.manifold.machine import Life
+from oriel.manifold.roster import Roster, Slot
+from oriel.sandbox.confinement import Exit
 from oriel.store.database import Database
 
 FORGET_TIMEOUT_S = 60.0
 """How long the dynos of a destroyed app may take to go: R12, and their last words."""
 
-_STOPPED = "stopped by "
-
 _log = logging.getLogger("oriel.manifold.conductor")
-
-
-@dataclass(slots=True)
-class _Slot:
-    """A dyno's name, and who lives or last lived under it."""
-
-    name: DynoName
-    instance: Instance | None = None
-    crashes: int = 0
-    """In a row."""
-    retry: asyncio.Task[None] | None = None
-    stopped: bool = False
-    """By hand: it stays down until a restart or a new release."""
-    waiting: bool = False
-    """To be started as soon as one that leaves has gone."""
-
-    @property
-    def is_alive(self) -> bool:
-        return self.instance is not None and not self.instance.has_ended
-
-    def cancel_retry(self) -> None:
-        if self.retry:
-            self.retry.cancel()
-            self.retry = None
-
-
-@dataclass(slots=True)
-class _App:
-    """What is wished of an app, and what there is of it."""
-
-    wish: Wish | None = None
-    slots: dict[DynoName, _Slot] = field(default_factory=dict)
-    leaving: set[Instance] = field(default_factory=set)
-    once: set[Instance] = field(default_factory=set)
-
-    def instances(self) -> Iterator[Instance]:
-        for slot in self.slots.values():
-            if slot.instance:
-                yield slot.instance
-        yield from self.leaving
-        yield from self.once
 
 
 class Conductor:
@@ -87,58 +42,63 @@ class Conductor:
         clock: Clock,
         changed: Callable[[str], None],
         before_stop: Callable[[str], Awaitable[None]] | None = None,
+        reaches: Reaches = accepts,
     ) -> None:
         """`changed` is called with an app's id whenever its dynos are not what they were.
 
         `before_stop` is awaited before a web dyno gets SIGTERM: comes back when no new request
-        is sent to it.
+        is sent to it. `reaches` says whether a web dyno accepts connections.
         """
         self._launcher = launcher
         self._db = db
         self._clock = clock
         self._tell_changed = changed
         self._before_stop = before_stop or _nothing
-        self._apps: dict[str, _App] = {}
+        self._reaches = reaches
+        self._apps: dict[str, Roster] = {}
+        self._forgotten: set[str] = set()
         self._instances: dict[str, Instance] = {}
         """Every one that is not yet cleaned away."""
         self._moved = asyncio.Event()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
-        """Adopt what runs, and record the ends that nobody saw. Stops nothing."""
+        """Adopt what runs, record the ends that nobody saw, clear what was left. Stops nothing
+        that should run.
+        """
         self._launcher.listen(self._exited)
-        found = await self._launcher.adopt()
-        for each in found:
-            await self._adopt(each)
-        known = {each.spec.instance for each in found}
-        for entry in await self._db.read(events.living):
-            if entry.instance not in known:
-                self._lost(entry)
+        left = await past.look(self._launcher, self._db)
+        # No await up to here: an end that is told finds its instance.
+        for found, entry in left.living:
+            self._adopt(found, entry)
+        for entry in left.resting:
+            self._lay(entry)
+        for found, is_awaited in left.remains:
+            await self._clear(found, is_awaited=is_awaited)
 
     async def close(self) -> None:
         """Stop watching. Every dyno goes on."""
         for app in self._apps.values():
             for slot in app.slots.values():
-                slot.cancel_retry()
-        for instance in list(self._instances.values()):
-            instance.detach()
+                slot.rest()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*[each.leave() for each in self._instances.values()])
 
     async def wish(self, wish: Wish, *, by: Actor) -> None:
         """Take up the newest wish of an app; comes back when the orders are given."""
-        app = self._apps.setdefault(wish.app_id, _App())
-        if app.wish is None:
-            await self._remember_stopped(app, wish)
+        if wish.app_id in self._forgotten:
+            return
+        app = self._app(wish.app_id)
         app.wish = wish
         orders = diff(wish.quantities, app.slots)
         for name in orders.stop:
             self._retire(app, app.slots.pop(name), f"scaled down by {by.email}")
         for slot in app.slots.values():
-            self._keep_or_replace(app, slot, wish)
+            self._keep_or_replace(app, slot, wish, by)
         for name in orders.start:
-            slot = app.slots[name] = _Slot(name)
+            slot = app.slots[name] = Slot(name)
             self._start(app, slot)
         self._notify(wish.app_id)
 
@@ -155,14 +115,14 @@ class Conductor:
     async def stop(self, app_id: str, only: str | None, by: Actor) -> int:
         """Stop dynos until a restart or a new release; how many."""
         app = self._app(app_id)
-        reason = _STOPPED + by.email
+        reason = events.STOPPED + by.email
         once = [each for each in app.once if only in (None, each.spec.type, str(each.spec.name))]
         chosen = self._chosen(app, only, none_is_well=bool(once))
         for slot in chosen:
             slot.stopped = True
-            slot.cancel_retry()
-            slot.waiting = False
-            self._end(slot.instance, reason)
+            slot.rest()
+            if slot.instance:
+                slot.instance.stop("down", reason)
         for instance in once:
             instance.stop("down", reason)
         self._notify(app_id)
@@ -180,102 +140,97 @@ class Conductor:
     async def run_once(
         self, wish: Wish, command: str, type: str, *, timeout_s: float, name: DynoName
     ) -> Exit:
-        """Run a one-off dyno to its end. Unavailable when it cannot be started."""
-        app = self._apps.setdefault(wish.app_id, _App())
+        """Run a one-off dyno to its end. Unavailable when it could not be started, took too
+        long or was stopped: whatever its status then is, it did not do its work.
+        """
+        if wish.app_id in self._forgotten:
+            raise NotFound(f"{wish.app} is gone.", resource="app", app=wish.app)
         spec = self._spec(wish, name, command, "standard-1x", once=True)
         instance = self._instance(spec, Life(once=True), wish.boot_timeout_s)
-        app.once.add(instance)
+        self._app(wish.app_id).once.add(instance)
         instance.begin()
-        try:
-            async with asyncio.timeout(timeout_s):
-                await instance.ended.wait()
-        except TimeoutError:
-            instance.stop("once", f"took longer than {timeout_s:.0f} s")
+        if not await self._within(timeout_s, instance.ended.wait()):
+            instance.stop("down", f"took longer than {timeout_s:.0f} s")
             await instance.ended.wait()
         if instance.exit is None:
             raise Unavailable(f"{name} {instance.life.reason}.", app=wish.app)
+        if instance.life.fate is not None:
+            raise Unavailable(f"{name} was ended: {instance.life.reason}.", app=wish.app)
         return instance.exit
 
     async def forget(self, app_id: str) -> None:
-        """Stop everything of an app, and wait until nothing is left of it."""
-        app = self._apps.pop(app_id, None)
-        if app is None:
-            return
+        """Stop everything of an app for good, and wait until nothing is left of it."""
+        self._forgotten.add(app_id)
+        app = self._apps.pop(app_id, None) or Roster()
+        mine = list(app.instances())
         for slot in app.slots.values():
-            slot.cancel_retry()
-            slot.waiting = False
-        for instance in list(app.instances()):
-            self._end(instance, "the app is gone")
+            slot.rest()
+        for instance in mine:
+            instance.stop("down", "the app is gone")
 
-        def left() -> bool:
-            return any(each.spec.app_id == app_id for each in self._instances.values())
+        def is_left() -> bool:
+            known = any(each.spec.app_id == app_id for each in self._instances.values())
+            return known or any(each.is_busy for each in mine)
 
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(FORGET_TIMEOUT_S):
-                while left():
-                    await self._next_move()
+        if not await self._within(FORGET_TIMEOUT_S, self._until(lambda: not is_left())):
+            _log.warning("dynos of app %s are still there; the next start looks again", app_id)
 
     async def drained(self, instance: str) -> None:
         """An ended instance's output has been read to its end: clean it away."""
-        await self._launcher.clean(instance)
-        self._instances.pop(instance, None)
-        self._notify("")
+        try:
+            await self._launcher.clean(instance)
+        finally:
+            self._instances.pop(instance, None)
+            self._notify("")
 
     async def settled(self, app_id: str, timeout_s: float) -> bool:
         """Wait until no dyno of the app is starting or stopping; False when that took longer."""
 
-        def restless() -> bool:
-            return any(dyno.state in ("starting", "stopping") for dyno in self.dynos(app_id))
+        def is_quiet() -> bool:
+            return not any(each.state in ("starting", "stopping") for each in self.dynos(app_id))
 
-        try:
-            async with asyncio.timeout(timeout_s):
-                while restless():
-                    await self._next_move()
-        except TimeoutError:
-            return False
-        return True
+        return await self._within(timeout_s, self._until(is_quiet))
 
     # --- slots
 
-    def _keep_or_replace(self, app: _App, slot: _Slot, wish: Wish) -> None:
+    def _keep_or_replace(self, app: Roster, slot: Slot, wish: Wish, by: Actor) -> None:
         instance = slot.instance
-        if instance and _fits(instance.spec, wish):
-            if instance.has_ended and not (slot.retry or slot.stopped):
+        if instance is None or _fits(instance.spec, wish):
+            if slot.stopped or slot.waiting or slot.retry:
+                return
+            if instance is None or instance.has_ended:
                 self._start(app, slot)  # It ended while nobody could start it again.
+            elif instance.is_leaving:
+                # A kill came between its stop and the start of the one in its place.
+                self._replace(app, slot, instance.life.reason)
             return
         slot.crashes, slot.stopped = 0, False
-        self._replace(app, slot, f"replaced by v{wish.release}")
+        is_new = instance.spec.release != wish.release
+        why = f"replaced by v{wish.release}" if is_new else f"changed by {by.email}"
+        self._replace(app, slot, why)
 
-    def _replace(self, app: _App, slot: _Slot, reason: str) -> None:
-        slot.cancel_retry()
+    def _replace(self, app: Roster, slot: Slot, reason: str) -> None:
         old = slot.instance
         if old and not old.has_ended:
             app.leaving.add(old)
             old.stop("restart", reason)
         self._start(app, slot)
 
-    def _retire(self, app: _App, slot: _Slot, reason: str) -> None:
-        slot.cancel_retry()
-        slot.waiting = False
-        if slot.instance and not slot.instance.has_ended:
-            app.leaving.add(slot.instance)
-        self._end(slot.instance, reason)
-
-    def _end(self, instance: Instance | None, reason: str) -> None:
-        if instance is None:
+    def _retire(self, app: Roster, slot: Slot, reason: str) -> None:
+        slot.rest()
+        if slot.instance is None:
             return
-        if instance.has_ended:
-            self._spawn(instance.lay_down(reason))
-        else:
-            instance.stop("down", reason)
+        if not slot.instance.has_ended:
+            app.leaving.add(slot.instance)
+        slot.instance.stop("down", reason)
 
-    def _start(self, app: _App, slot: _Slot) -> None:
-        """Start a new instance in a slot; with two of its name alive, when one of them has gone."""
+    def _start(self, app: Roster, slot: Slot) -> None:
+        """Start a new instance in a slot; with two of its name leaving, when one has gone."""
+        slot.cancel_retry()
         wish = app.wish
         if wish is None or wish.slug is None:
             return
-        alive = [each for each in app.leaving if each.spec.name == slot.name]
-        slot.waiting = len([each for each in alive if not each.has_ended]) > 1
+        slot.waiting = app.is_full(slot.name)
         if slot.waiting:
             return
         process = wish.processes[slot.name.type]
@@ -285,7 +240,7 @@ class Conductor:
         slot.instance = self._instance(spec, life, wish.boot_timeout_s)
         slot.instance.begin()
 
-    def _start_later(self, app: _App, slot: _Slot) -> None:
+    def _start_later(self, app: Roster, slot: Slot) -> None:
         delay_s = jittered(backoff.delay_s(slot.crashes))
 
         async def wait() -> None:
@@ -295,14 +250,14 @@ class Conductor:
 
         slot.retry = self._spawn(wait())
 
-    def _chosen(self, app: _App, only: str | None, *, none_is_well: bool = False) -> list[_Slot]:
+    def _chosen(self, app: Roster, only: str | None, *, none_is_well: bool = False) -> list[Slot]:
         chosen = [s for s in app.slots.values() if only in (None, s.name.type, str(s.name))]
         if not chosen and only and not none_is_well:
             raise NotFound(f"There is no dyno {only}.", hint="oriel ps", resource="dyno")
         return chosen
 
-    def _app(self, app_id: str) -> _App:
-        return self._apps.setdefault(app_id, _App())
+    def _app(self, app_id: str) -> Roster:
+        return self._apps.setdefault(app_id, Roster())
 
     # --- instances
 
@@ -340,6 +295,7 @@ class Conductor:
             finished=self._finished,
             before_stop=self._before_stop,
             life=life,
+            reaches=self._reaches,
             **more,
         )
         self._instances[spec.instance] = instance
@@ -354,88 +310,54 @@ class Conductor:
         """An instance's end is recorded: what follows in its slot?"""
         app = self._apps.get(instance.spec.app_id)
         if app is not None:
-            app.leaving.discard(instance)
-            app.once.discard(instance)
+            app.dismiss(instance)
             slot = app.slots.get(instance.spec.name)
-            if slot and slot.instance is instance and instance.life.state == "crashed":
-                lived_s = self._clock.monotonic_s() - instance.began_s
-                slot.crashes = backoff.crashes_after(slot.crashes, lived_s)
-                self._start_later(app, slot)
-            elif slot and slot.waiting:
+            if slot and slot.waiting:
                 self._start(app, slot)
+            elif slot and slot.instance is instance and instance.life.state == "crashed":
+                slot.crashes = backoff.crashes_after(slot.crashes, instance.lived_s)
+                self._start_later(app, slot)
         self._notify(instance.spec.app_id)
 
-    # --- adoption
+    # --- what an earlier process left
 
-    async def _adopt(self, found: Found) -> None:
+    def _adopt(self, found: Found, entry: events.Entry) -> None:
         """Take over an instance of an earlier process, or record how it ended."""
         spec = found.spec
-        entry = await self._db.read(lambda conn: events.newest(conn, spec.instance))
-        if entry is None or entry.state in ENDED:
-            await self._clear(found)
-            return
         life = Life(
             state=entry.state, is_web=spec.type == "web", once=spec.once, reason=entry.cause
         )
         instance = self._instance(spec, life, since=entry.at, at=found.launched)
-        self._seat(instance)
+        out = self._app(spec.app_id).seat(instance, runs=found.exit is None)
         if found.exit is not None:
             instance.settle(found.exit)
             return
         instance.resume()
         if spec.once:
             # Whoever waited for it is gone; a release command's release is failed.
-            instance.stop("once", "the platform was restarted")
+            instance.stop("down", "the platform was restarted")
+        if out:
+            out.stop("restart", "another took its place")
 
-    async def _clear(self, found: Found) -> None:
-        """What has been recorded to its end, or was never recorded to have begun."""
-        instance = found.spec.instance
-        if found.exit is None:
-            await self._launcher.kill(instance)
-        waits = await self._db.read(lambda conn: events.awaits_drain(conn, instance))
-        if not waits:
-            await self._launcher.clean(instance)
-
-    def _seat(self, instance: Instance) -> None:
-        app = self._apps.setdefault(instance.spec.app_id, _App())
-        if instance.spec.once:
-            app.once.add(instance)
-            return
-        slot = app.slots.setdefault(instance.spec.name, _Slot(instance.spec.name))
-        other = slot.instance
-        if other is None or _is_newer(instance, other):
-            slot.instance, instance_out = instance, other
-        else:
-            instance_out = instance
-        if instance_out is not None:
-            app.leaving.add(instance_out)
-            if not instance_out.is_leaving:
-                instance_out.stop("restart", "another took its place")
-
-    def _lost(self, entry: events.Entry) -> None:
-        """Recorded as begun, and nothing is there of it: the host restarted, or a kill came
-        between the record and the start.
+    def _lay(self, entry: events.Entry) -> None:
+        """A dyno that does not run stays known: one stopped by hand stays down, and of one that
+        crashed it is not the first crash.
         """
-        spec = _spec_of(entry)
-        life = Life(state=entry.state, is_web=spec.type == "web", reason=entry.cause)
-        instance = self._instance(spec, life, since=entry.at)
-        self._seat(instance)
-        instance.settle(LOST)
+        app = self._app(entry.app_id)
+        spec = entry.spec()
+        if spec.name in app.slots or spec.once:
+            return
+        instance = self._instance(spec, Life(state=entry.state, reason=entry.cause), since=entry.at)
+        del self._instances[spec.instance]  # Nothing is left of it to be cleaned away.
+        stopped = entry.state == "down"
+        app.slots[spec.name] = Slot(spec.name, instance, crashes=1, stopped=stopped)
 
-    async def _remember_stopped(self, app: _App, wish: Wish) -> None:
-        """Those that were stopped by hand stay down over a restart of control."""
-        for name in diff(wish.quantities, app.slots).start:
-            entry = await self._db.read(
-                lambda conn, name=name: events.newest_of(conn, wish.app_id, str(name))  # type: ignore[misc]
-            )
-            if not entry or entry.state != "down" or not entry.cause.startswith(_STOPPED):
-                continue
-            if entry.release == wish.release:
-                spec = _spec_of(entry)
-                life = Life(state="down", reason=entry.cause)
-                ghost = self._instance(spec, life, since=entry.at)
-                del self._instances[spec.instance]
-                app.slots[name] = _Slot(name, instance=ghost, stopped=True)
+    async def _clear(self, found: Found, *, is_awaited: bool) -> None:
+        """What has been recorded to its end, or was never recorded to have begun."""
+        if found.exit is None:
+            await self._launcher.kill(found.spec.instance)
+        if not is_awaited:
+            await self._launcher.clean(found.spec.instance)
 
     # --- telling
 
@@ -445,8 +367,20 @@ class Conductor:
         if app_id:
             self._tell_changed(app_id)
 
-    async def _next_move(self) -> None:
-        await self._moved.wait()
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            await self._moved.wait()
+
+    async def _within(self, timeout_s: float, work: Coroutine[Any, Any, object]) -> bool:
+        """Whether `work` ends in that time, by our clock."""
+        waiting = asyncio.ensure_future(work)
+        alarm = asyncio.ensure_future(self._clock.sleep(timeout_s))
+        try:
+            await asyncio.wait({waiting, alarm}, return_when=asyncio.FIRST_COMPLETED)
+            return waiting.done()
+        finally:
+            waiting.cancel()
+            alarm.cancel()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -466,29 +400,4 @@ def _fits(spec: LaunchSpec, wish: Wish) -> bool:
         and spec.release == wish.release
         and spec.command == process.command
         and spec.size == process.size
-    )
-
-
-def _is_newer(one: Instance, other: Instance) -> bool:
-    return (not one.is_leaving, one.spec.release, one.since) > (
-        not other.is_leaving,
-        other.spec.release,
-        other.since,
-    )
-
-
-def _spec_of(entry: events.Entry) -> LaunchSpec:
-    return LaunchSpec(
-        instance=entry.instance,
-        app_id=entry.app_id,
-        app="",
-        channel=entry.channel,
-        type=entry.type,
-        number=entry.number,
-        release=entry.release,
-        uid=0,
-        command=entry.command,
-        size=entry.size,
-        slug=Path("/"),
-        env={},
     )

@@ -7,24 +7,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select
+from sqlalchemy import Connection, Row, and_, func, insert, or_, select
 
 from oriel.manifold.launcher import LaunchSpec
-from oriel.manifold.machine import Life, Say, State
+from oriel.manifold.machine import ENDED, Life, Say, State
 from oriel.manifold.tables import dyno_events
 from oriel.store import outbox
 
-_ENDED = ("crashed", "complete", "down")
+STOPPED = "stopped by "
+"""How the cause of a stop by hand begins: such a dyno stays down over a restart of control."""
 
+_events = dyno_events.c
 _insert = insert(dyno_events)
-_newest_ids = select(func.max(dyno_events.c.id)).group_by(dyno_events.c.instance)
-_living = (
+_newest_ids = select(func.max(_events.id)).group_by(_events.instance)
+_living = select(dyno_events).where(_events.id.in_(_newest_ids)).where(_events.state.notin_(ENDED))
+_newest_of_names = select(func.max(_events.id)).group_by(_events.app_id, _events.name)
+_resting = (
     select(dyno_events)
-    .where(dyno_events.c.id.in_(_newest_ids))
-    .where(dyno_events.c.state.notin_(_ENDED))
+    .where(_events.id.in_(_newest_of_names))
+    .where(
+        or_(
+            _events.state == "crashed",
+            and_(_events.state == "down", _events.cause.startswith(STOPPED, autoescape=True)),
+        )
+    )
+    .order_by(_events.id)
 )
+_awaited = select(outbox.outbox.c.drain).where(outbox.outbox.c.drain != "").distinct()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +55,25 @@ class Entry:
     command: str
     size: str
     channel: str
+    once: bool
+
+    def spec(self) -> LaunchSpec:
+        """What is known of the instance without its directory; enough for its lines."""
+        return LaunchSpec(
+            instance=self.instance,
+            app_id=self.app_id,
+            app="",
+            channel=self.channel,
+            type=self.type,
+            number=self.number,
+            release=self.release,
+            uid=0,
+            command=self.command,
+            size=self.size,
+            slug=Path("/"),
+            env={},
+            once=self.once,
+        )
 
 
 def record(
@@ -61,10 +92,21 @@ def record(
             "state": life.state,
             "at": now,
             "cause": life.reason,
-            "detail": {"command": spec.command, "size": spec.size, "channel": spec.channel},
+            "detail": {
+                "command": spec.command,
+                "size": spec.size,
+                "channel": spec.channel,
+                "once": spec.once,
+            },
         },
     )
     say(conn, spec, says, now)
+
+
+def has(conn: Connection, spec: LaunchSpec, life: Life, now: datetime) -> bool:
+    """Whether that is recorded: a commit may succeed although its answer was lost."""
+    last = newest(conn, spec.instance)
+    return last is not None and (last.state, last.at) == (life.state, now)
 
 
 def say(conn: Connection, spec: LaunchSpec, says: Sequence[Say], now: datetime) -> None:
@@ -94,18 +136,6 @@ def newest(conn: Connection, instance: str) -> Entry | None:
     return _entry(row) if row else None
 
 
-def newest_of(conn: Connection, app_id: str, name: str) -> Entry | None:
-    """What was last recorded of an app's dyno, whichever instance it was."""
-    statement = (
-        select(dyno_events)
-        .where(dyno_events.c.app_id == app_id, dyno_events.c.name == name)
-        .order_by(dyno_events.c.id.desc())
-        .limit(1)
-    )
-    row = conn.execute(statement).one_or_none()
-    return _entry(row) if row else None
-
-
 def living(conn: Connection) -> list[Entry]:
     """Every instance whose last entry is not an end: after a kill, some of these have ended, or
     never began.
@@ -113,10 +143,14 @@ def living(conn: Connection) -> list[Entry]:
     return [_entry(row) for row in conn.execute(_living)]
 
 
-def awaits_drain(conn: Connection, instance: str) -> bool:
-    """Whether a line still waits for the instance's output to be read to its end."""
-    waiting = outbox.waiting(conn, 100_000)
-    return any(posted.line.drain == instance for posted in waiting)
+def resting(conn: Connection) -> list[Entry]:
+    """Of each name whose newest entry says that it crashed or was stopped by hand, that entry."""
+    return [_entry(row) for row in conn.execute(_resting)]
+
+
+def awaiting_drain(conn: Connection) -> frozenset[str]:
+    """The instances with a line that still waits for their output to be read to its end."""
+    return frozenset(conn.execute(_awaited).scalars())
 
 
 def _entry(row: Row[Any]) -> Entry:
@@ -133,4 +167,5 @@ def _entry(row: Row[Any]) -> Entry:
         command=row.detail["command"],
         size=row.detail["size"],
         channel=row.detail["channel"],
+        once=row.detail.get("once", False),
     )

@@ -73,7 +73,7 @@ class LaunchSpec:
                 once=bool(kept["once"]),
             )
         except (KeyError, TypeError) as error:
-            raise ValueError(f"an identity without {error}") from error
+            raise ValueError(f"not an identity: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +98,20 @@ OnExit = Callable[[str, Exit], None]
 
 
 class Launcher(Protocol):
-    """Runs instances. Every method may be called again for the same instance."""
+    """Runs instances. What is asked of one that it does not know, or that has ended, is no error:
+    a kill of control may come anywhere, and the next one asks again.
+    """
 
     def place(self, spec: LaunchSpec) -> Launched:
-        """Choose where `spec` will be reached, before it is started: its port is its alone."""
+        """Choose where `spec` will be reached, before it is started. Its port is its alone until
+        it is cleaned away: the router may still send it requests when it has ended.
+        """
         ...
 
     async def start(self, spec: LaunchSpec, at: Launched) -> None:
-        """Run it; Unavailable says why not. Its end is told to `on_exit`, once."""
+        """Run it; Unavailable says why not. Its end is told to `on_exit`, once, not before this
+        has come back.
+        """
         ...
 
     async def terminate(self, instance: str) -> None:
@@ -121,7 +127,9 @@ class Launcher(Protocol):
         ...
 
     async def adopt(self) -> tuple[Found, ...]:
-        """What earlier processes launched and nobody cleaned; those that run are watched."""
+        """What earlier processes launched and nobody cleaned; those that run are watched. No end
+        is told before this has come back. Called once, before anything is started.
+        """
         ...
 
     def listen(self, on_exit: OnExit) -> None:

@@ -1,7 +1,8 @@
 """Owns one instance from its beginning to its end: events in, machine, record, orders out.
 
 A thin shell around `machine`: one task an instance takes its events in turn, so that its states
-are recorded in the order in which they came to be. Must not know what follows an end.
+are recorded in the order in which they came to be. A state is recorded before its orders are
+carried out, so what a kill interrupts is known. Must not know what follows an end.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
+
+from sqlalchemy import Connection
 
 from oriel.clock import Clock
 from oriel.faults import Fault
@@ -34,7 +36,25 @@ RECORD_RETRY_S = 1.0
 LEAVE_TIMEOUT_S = 0.5
 """How long a web dyno's SIGTERM waits until no new request is sent to it."""
 
+LAUNCH_GRACE_S = 5.0
+"""How long a launch under way is waited for when control stops."""
+
+Reaches = Callable[[str, int], Awaitable[bool]]
+
 _log = logging.getLogger("oriel.manifold.life")
+
+
+async def accepts(host: str, port: int) -> bool:
+    """Whether something accepts a connection there, now."""
+    try:
+        async with asyncio.timeout(1.0):
+            _, writer = await asyncio.open_connection(host, port)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
 
 
 class Instance:
@@ -54,17 +74,17 @@ class Instance:
         life: Life | None = None,
         since: datetime | None = None,
         at: Launched | None = None,
+        reaches: Reaches = accepts,
     ) -> None:
         """`changed` is told each new state, `finished` the end, once, when it is recorded.
 
         `before_stop` is awaited, with the app's id, before SIGTERM, but not for long. `since` and
-        `at` are given for one that was adopted.
+        `at` are given for one that an earlier process began.
         """
         self.spec = spec
         self.life = life or Life(is_web=spec.type == "web", once=spec.once)
         self.since = since or clock.wall()
         self.at = at or Launched("", None)
-        self.began_s = clock.monotonic_s()
         self.exit: Exit | None = None
         self.ended = asyncio.Event()
         self._launcher = launcher
@@ -74,20 +94,40 @@ class Instance:
         self._changed = changed
         self._finished = finished
         self._before_stop = before_stop
+        self._reaches = reaches
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._timers: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
+        self._aftermath: asyncio.Task[None] | None = None
+        self._launching: asyncio.Future[None] | None = None
+        self._over = self.has_ended
         self._no_place = ""
+        self._began_s = clock.monotonic_s() - self._elapsed_s()
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing of it is left to wait for."""
+        """Whether no process of it is left."""
         return self.life.state in ENDED
 
     @property
     def is_leaving(self) -> bool:
         """Whether it is stopping, or has stopped, to be gone."""
         return self.life.state in ("stopping", "down")
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something about it is still to be recorded."""
+        return any(task and not task.done() for task in (self._task, self._aftermath))
+
+    @property
+    def was_stopped_by_hand(self) -> bool:
+        """Whether a user asked for its end."""
+        return self.is_leaving and self.life.reason.startswith(events.STOPPED)
+
+    @property
+    def lived_s(self) -> float:
+        """How long ago it was begun."""
+        return self._clock.monotonic_s() - self._began_s
 
     def begin(self) -> None:
         """Start it."""
@@ -99,12 +139,13 @@ class Instance:
         self.tell(machine.Begun(self._shown()))
 
     def resume(self) -> None:
-        """Go on with one that was adopted, running."""
+        """Go on with one that was adopted, running: what was ordered may not have been done."""
         self._run()
         if self.life.state == "starting":
-            self._wait_ready()
+            self._wait_ready(self._elapsed_s())
         elif self.life.state == "stopping":
-            self._later(EXIT_TIMEOUT_S, machine.ExitTimedOut(EXIT_TIMEOUT_S))
+            self._later(EXIT_TIMEOUT_S - self._elapsed_s(), machine.ExitTimedOut(EXIT_TIMEOUT_S))
+            self._spawn(self._launcher.terminate(self.spec.instance))
 
     def settle(self, exit_: Exit) -> None:
         """Record the end of one that was adopted, ended."""
@@ -121,20 +162,21 @@ class Instance:
         self.tell(machine.Ended(exit_))
 
     def stop(self, fate: machine.Fate, reason: str) -> None:
-        """It should end."""
+        """It should end; one that has crashed already is laid down where nothing shall follow."""
         self.tell(machine.StopAsked(fate, reason))
+        if self._over and (self._aftermath is None or self._aftermath.done()):
+            self._aftermath = asyncio.create_task(self._take_rest())
+            self._aftermath.add_done_callback(lambda _: self._changed(self))
 
-    async def lay_down(self, reason: str) -> None:
-        """Record that one that has crashed is wanted no more."""
-        if self.life.state != "crashed":
-            return
-        says = (machine.Say("State changed from crashed to down"),)
-        await self._record(replace(self.life, state="down", fate="down", reason=reason), says)
-
-    def detach(self) -> None:
-        """Leave it alone: control stops, and the dyno goes on."""
-        for task in (*self._timers, *([self._task] if self._task else [])):
+    async def leave(self) -> None:
+        """Leave it alone: control stops, and the dyno goes on. A launch under way is finished."""
+        tasks = [task for task in (self._task, self._aftermath, *self._timers) if task]
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._launching and not self._launching.done():
+            await asyncio.wait({self._launching}, timeout=LAUNCH_GRACE_S)
+            self._launching.add_done_callback(lambda each: each.cancelled() or each.exception())
 
     def dyno(self) -> Dyno:
         """What a user sees of it."""
@@ -159,40 +201,60 @@ class Instance:
         port = {} if self.at.port is None else {"PORT": str(self.at.port)}
         return command.shown(self.spec.command, {**self.spec.env, **port})
 
+    def _elapsed_s(self) -> float:
+        """How long it is in its state, by the wall clock, which may have been set meanwhile."""
+        return max(0.0, (self._clock.wall() - self.since).total_seconds())
+
     async def _live(self) -> None:
         while not self.has_ended:
-            event = await self._events.get()
-            life, orders = machine.step(self.life, event)
-            await self._record(life, orders)
-            for order in orders:
-                await self._carry_out(order)
+            await self._take(await self._events.get())
         for timer in self._timers:
             timer.cancel()
+        await self._take_rest()
+        self._over = True
         self.ended.set()
         self._finished(self)
+
+    async def _take_rest(self) -> None:
+        """What was asked before its end was known: one that was to go for good is laid down."""
+        while not self._events.empty():
+            await self._take(self._events.get_nowait())
+
+    async def _take(self, event: Event) -> None:
+        life, orders = machine.step(self.life, event)
+        await self._record(life, orders)
+        for order in orders:
+            try:
+                await self._carry_out(order)
+            except Exception:
+                # It is not left alone for that: a time-out or the next order will do.
+                _log.exception("%s of %s went wrong", type(order).__name__, self.spec.instance)
 
     async def _record(self, life: Life, orders: tuple[Order, ...]) -> None:
         says = [order for order in orders if isinstance(order, machine.Say)]
         changed = life.state != self.life.state
-        if not (changed or says):
-            self.life = life
-            return
         now = self._clock.wall()
+        tries = 0
 
-        def work(conn: Any) -> None:
-            if changed:
-                events.record(conn, self.spec, life, says, now)
-            else:
+        def work(conn: Connection) -> None:
+            if not changed:
                 events.say(conn, self.spec, says, now)
+            elif tries == 0 or not events.has(conn, self.spec, life, now):
+                events.record(conn, self.spec, life, says, now)
 
-        while True:
+        while changed or says:
             try:
                 await self._db.write(work)
                 break
             except Fault as fault:
                 # A full disk must not lose a state: it is recorded when there is room again.
                 _log.warning("the state of %s waits to be recorded: %s", self.spec.name, fault)
+                tries += 1
                 await self._clock.sleep(RECORD_RETRY_S)
+            except Exception:
+                # A mistake of our own: the dyno is still looked after, without its record.
+                _log.exception("%s of %s cannot be recorded", life.state, self.spec.instance)
+                break
         self.life = life
         if changed:
             self.since = now
@@ -220,25 +282,32 @@ class Instance:
         if self._no_place:
             self.tell(machine.NotLaunched(self._no_place))
             return
+        self._launching = asyncio.ensure_future(self._launcher.start(self.spec, self.at))
         try:
-            await self._launcher.start(self.spec, self.at)
+            # Not cancelled with us: a dyno that was begun would be killed half-way.
+            await asyncio.shield(self._launching)
         except Fault as fault:
             self.tell(machine.NotLaunched(fault.message))
-            return
-        self._wait_ready()
+        except Exception:
+            self.tell(machine.NotLaunched("a mistake of Oriel's own; its log says which"))
+            raise
+        else:
+            self._wait_ready(0.0)
 
-    def _wait_ready(self) -> None:
+    def _wait_ready(self, elapsed_s: float) -> None:
         if not self.life.is_web or self.at.port is None:
-            self._later(ALIVE_S, machine.Ready())
+            self._later(ALIVE_S - elapsed_s, machine.Ready())
             return
-        self._later(self._boot_timeout_s, machine.BootTimedOut(self._boot_timeout_s))
+        # At least a moment: it may have become ready while nobody looked.
+        left_s = max(1.0, self._boot_timeout_s - elapsed_s)
+        self._later(left_s, machine.BootTimedOut(self._boot_timeout_s))
         self._spawn(self._probe(self.at.host, self.at.port))
 
     async def _probe(self, host: str, port: int) -> None:
         """Try the port until it accepts. The kernel tells nobody when one begins to listen."""
         pause_s = PROBE_FIRST_S
         while self.life.state == "starting":
-            if await accepts(host, port):
+            if await self._reaches(host, port):
                 self.tell(machine.Ready())
                 return
             await self._clock.sleep(pause_s)
@@ -246,7 +315,7 @@ class Instance:
 
     def _later(self, after_s: float, event: Event) -> None:
         async def wait() -> None:
-            await self._clock.sleep(after_s)
+            await self._clock.sleep(max(0.0, after_s))
             self.tell(event)
 
         self._spawn(wait())
@@ -255,16 +324,3 @@ class Instance:
         task = asyncio.create_task(work)
         self._timers.add(task)
         task.add_done_callback(self._timers.discard)
-
-
-async def accepts(host: str, port: int) -> bool:
-    """Whether something accepts a connection there, now."""
-    try:
-        async with asyncio.timeout(1.0):
-            _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True

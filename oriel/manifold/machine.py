@@ -8,6 +8,7 @@ see. If you add a state, also draw it in docs and map it in `api`.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,10 +16,11 @@ from typing import Literal
 from oriel.sandbox.confinement import Exit
 
 State = Literal["new", "starting", "up", "stopping", "crashed", "complete", "down"]
-Fate = Literal["restart", "down", "once"]
-"""What is meant to follow: another instance in its place, nothing, or (a one-off) its end."""
+Fate = Literal["restart", "down"]
+"""What is meant to follow a stop: another instance in its place, or nothing."""
 
 ENDED: frozenset[State] = frozenset({"crashed", "complete", "down"})
+"""No process is left. One that has crashed may still be laid down, when it is wanted no more."""
 
 BOOT_ERROR = (
     "Error R10 (Boot timeout) -> Web process failed to bind to $PORT within {:.0f} seconds of "
@@ -41,7 +43,13 @@ class Life:
     before: str = ""
     """The state of the instance whose place it took; empty for the first."""
     reason: str = ""
-    fate: Fate = "restart"
+    """Why it is in that state, in words."""
+    fate: Fate | None = None
+    """None until it is asked to stop."""
+    stopped_in: State = "up"
+    """Where it stood when it was asked to stop; a one-off's last line names it."""
+    doomed: bool = False
+    """It took too long to boot and is being killed: that it is ready now changes nothing."""
 
 
 # Events: what happened.
@@ -142,29 +150,38 @@ def _begin(life: Life, event: Event) -> Step:
 
 def _not_launched(life: Life, event: Event) -> Step:
     assert isinstance(event, NotLaunched)  # noqa: S101
-    ended = replace(life, state=_end_state(life), reason=f"could not be launched: {event.why}")
+    reason = life.reason or f"could not be launched: {event.why}"
+    ended = replace(life, state=_end_state(life), reason=reason)
     error = Say(f"Error R99 (Platform error) -> Failed to launch the dyno: {event.why}", last=True)
-    return ended, (error, Say(_changed(life.state, ended.state)))
+    return ended, (error, *_end_line(life, ended))
 
 
 def _ready(life: Life, _: Event) -> Step:
+    if life.doomed:
+        return life, ()
     return replace(life, state="up", reason=""), (Say(_changed("starting", "up")),)
 
 
 def _boot_timed_out(life: Life, event: Event) -> Step:
     assert isinstance(event, BootTimedOut)  # noqa: S101
+    if life.doomed:
+        return life, ()
     error = BOOT_ERROR.format(event.timeout_s)
-    late = replace(life, reason=f"did not bind to its port within {event.timeout_s:.0f} s (R10)")
+    reason = f"did not bind to its port within {event.timeout_s:.0f} s (R10)"
+    late = replace(life, doomed=True, reason=reason)
     return late, (Say(error), Say("Stopping process with SIGKILL"), Kill())
 
 
 def _stop(life: Life, event: Event) -> Step:
     assert isinstance(event, StopAsked)  # noqa: S101
-    stopping = replace(life, state="stopping", fate=event.fate, reason=event.reason)
+    stopping = replace(
+        life, state="stopping", stopped_in=life.state, fate=event.fate, reason=event.reason
+    )
+    lines: tuple[Order, ...] = ()
     if event.fate == "restart":
-        lines = [Say("Restarting"), Say(_changed(life.state, "starting"))]
-    else:
-        lines = [Say(_changed(life.state, "down"))]
+        lines = (Say("Restarting"), Say(_changed(life.state, "starting")))
+    elif not life.once:
+        lines = (Say(_changed(life.state, "down")),)
     return stopping, (*lines, Say("Stopping all processes with SIGTERM"), Terminate())
 
 
@@ -176,31 +193,45 @@ def _stop_again(life: Life, event: Event) -> Step:
 def _exit_timed_out(life: Life, event: Event) -> Step:
     assert isinstance(event, ExitTimedOut)  # noqa: S101
     error = EXIT_ERROR.format(event.timeout_s)
-    return life, (Say(error), Say("Stopping remaining processes with SIGKILL"), Kill())
+    reason = f"{life.reason}; killed {event.timeout_s:.0f} s after SIGTERM (R12)"
+    orders = (Say(error), Say("Stopping remaining processes with SIGKILL"), Kill())
+    return replace(life, reason=reason), orders
 
 
 def _ended(life: Life, event: Event) -> Step:
     assert isinstance(event, Ended)  # noqa: S101
-    state = _end_state(life)
-    reason = life.reason or how(event.exit)
-    lines: list[Order] = [Say(_exited(event.exit), last=True)]
-    if life.state != "stopping":
-        lines.append(Say(_changed(life.state, state)))
-    return replace(life, state=state, reason=reason), tuple(lines)
+    ended = replace(life, state=_end_state(life), reason=life.reason or how(event.exit))
+    return ended, (Say(_exited(event.exit), last=True), *_end_line(life, ended))
+
+
+def _lay_down(life: Life, event: Event) -> Step:
+    assert isinstance(event, StopAsked)  # noqa: S101
+    if event.fate == "restart":
+        return life, ()
+    down = replace(life, state="down", fate="down", reason=event.reason)
+    return down, (Say(_changed("crashed", "down")),)
 
 
 def _end_state(life: Life) -> State:
-    if life.state == "stopping":
-        return "down"
-    return "complete" if life.once else "crashed"
+    if life.once:
+        return "complete"
+    return "down" if life.state == "stopping" else "crashed"
+
+
+def _end_line(life: Life, ended: Life) -> tuple[Order, ...]:
+    """The change of state at the end, where it has not been said when the stop began."""
+    if life.state == "stopping" and not life.once:
+        return ()
+    before = life.stopped_in if life.state == "stopping" else life.state
+    return (Say(_changed(before, ended.state)),)
 
 
 def how(exit_: Exit) -> str:
     """How it ended, in words."""
     if exit_.code is None:
-        return "ended for a reason that is not known"
-    if exit_.signal is not None:
-        return f"exited with status {exit_.code} (signal {exit_.signal})"
+        return "ended, with a status that is not known"
+    if exit_.signal in set(signal.Signals):
+        return f"exited with status {exit_.code} ({signal.Signals(exit_.signal).name})"
     return f"exited with status {exit_.code}"
 
 
@@ -225,4 +256,5 @@ TABLE: dict[tuple[State, type], Callable[[Life, Event], Step]] = {
     ("stopping", StopAsked): _stop_again,
     ("stopping", ExitTimedOut): _exit_timed_out,
     ("stopping", Ended): _ended,
+    ("crashed", StopAsked): _lay_down,
 }

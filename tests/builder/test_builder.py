@@ -262,6 +262,23 @@ def test_the_build_sees_the_config_and_the_transcript_does_not(in_yard: InYard) 
     in_yard(test)
 
 
+def test_a_config_var_does_not_lead_the_build_astray(in_yard: InYard) -> None:
+    config = {
+        "UV_CACHE_DIR": "/usr/nowhere",
+        "UV_PROJECT_ENVIRONMENT": "/elsewhere",
+        "VIRTUAL_ENV": "/elsewhere",
+        "PATH": "/nowhere",
+        "TMPDIR": "/nowhere",
+        "HOME": "/nowhere",
+    }
+
+    async def test(yard: Yard) -> None:
+        slug = await yard.build(APP, config=config)
+        assert await run(yard, slug, "tinydep-hello") == "hello from tinydep\n"
+
+    in_yard(test)
+
+
 def test_a_build_may_write_to_its_own_places_only(in_yard: InYard) -> None:
     code = (
         "import os\n"

@@ -55,7 +55,8 @@ def _install(home: Path) -> None:
         done = subprocess.run(
             [*argv, "--no-audit", "--no-fund", f"heroku@{VERSION}"],
             cwd=fresh,
-            env={**os.environ, "NO_UPDATE_NOTIFIER": "1"},
+            # Its cache stays here too: the tests write nowhere in anybody's home.
+            env={**os.environ, "NO_UPDATE_NOTIFIER": "1", "npm_config_cache": str(SETUP / "npm")},
             capture_output=True,
             text=True,
             timeout=INSTALL_TIMEOUT_S,

@@ -300,7 +300,13 @@ class Platform:
             start_new_session=True,
         )
         out.close()
-        self.is_ready()
+        try:
+            self.is_ready()
+        except BaseException:
+            self.up.terminate()
+            self.up.wait(timeout=60)
+            self.up = None
+            raise
 
     def is_ready(self, within_s: float = 40.0) -> None:
         """Wait until API and router answer."""

@@ -125,7 +125,7 @@ def remove(keys: tuple[str, ...], app: str | None, remote: str | None, as_json: 
         f"Removing {', '.join(there)} and restarting app",
         lambda: _change(client, name, changes, "remove", set(there)),
     )
-    outcome.released(made)
+    outcome.released(client, name, made)
 
 
 def _add(client: Client, name: str, wanted: dict[str, str], as_json: bool) -> None:
@@ -141,7 +141,7 @@ def _add(client: Client, name: str, wanted: dict[str, str], as_json: bool) -> No
         terminal.note("That is how it is already: nothing to do.")
         return
     made = outcome.step("Restarting app", lambda: _change(client, name, wanted, "add", changed))
-    outcome.released(made)
+    outcome.released(client, name, made)
 
 
 def _change(

@@ -206,13 +206,13 @@ def rollback(version: str | None, app: str | None, remote: str | None, as_json: 
         render.emit_json(made)
     elif number:
         made = outcome.step(_going_back(number), lambda: client.post(path, body).data)
-        outcome.released(made)
+        outcome.released(client, name, made)
     else:
         # Which one it will be, the server says with its answer.
         made = client.post(path, body).data
         target = str(made["description"]).rpartition("v")[2]
         print(f"{_going_back(target)}...", end="")
-        outcome.released(made)
+        outcome.released(client, name, made)
     outcome.undo_hint(made, f" -a {name}" if app else "")
 
 

@@ -21,12 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oriel.clock import Clock
-from oriel.faults import Fault, Unavailable
+from oriel.faults import Unavailable
 from oriel.manifold import command
 from oriel.manifold.launcher import Found, Launched, LaunchSpec, OnExit
 from oriel.manifold.local.ports import Ports
 from oriel.sandbox import Confined, Confinement, Overlay, Sandboxes
-from oriel.sandbox.confinement import LOST
+from oriel.sandbox.confinement import LOST, Exit
 
 PIPE_BYTES = 256 * 1024
 """What a dyno may say while nobody reads; an ordinary user may get less."""
@@ -35,6 +35,12 @@ HOST = "127.0.0.1"
 """Where dynos are reached: they share the host's loopback for now."""
 
 PROFILE_BYTES_MAX = 64 * 1024
+
+ADOPT_PARALLEL = 16
+"""How many instances are looked at at once: others may take their time to hold a FIFO."""
+
+FIRST_WORD_TRIES = 10
+FIRST_WORD_PAUSE_S = 0.02
 
 Ask = Callable[[str], Awaitable[None]]
 
@@ -87,17 +93,22 @@ class LocalLauncher:
             here.confined = await self._launch(place, spec, at)
         except OSError as error:
             raise Unavailable(f"{error.strerror or error}") from error
-        _write(place / "record.json", here.confined.record)
         self._watch(spec.instance, here)
+        try:
+            _write(place / "record.json", here.confined.record)
+        except OSError as error:
+            # It runs, and its status file alone is enough to find it again.
+            _log.warning("the record of %s cannot be kept: %s", spec.instance, error)
 
     def _make(self, place: Path, spec: LaunchSpec, at: Launched) -> None:
         place.mkdir(parents=True, mode=0o700)
         _write(place / "identity.json", {**spec.identity(), "host": at.host, "port": at.port})
         os.mkfifo(place / "out", 0o600)
         if os.geteuid() == 0:
-            # An app that opens /dev/stdout anew may write to it, and not read its own log back.
-            os.chown(place / "out", spec.uid, spec.uid)
-            os.chmod(place / "out", 0o200)
+            # An app that opens /dev/stdout anew may write to it, and not read its own log back:
+            # by its group, since an owner could change the mode.
+            os.chown(place / "out", 0, spec.uid)
+            os.chmod(place / "out", 0o620)
 
     async def _launch(self, place: Path, spec: LaunchSpec, at: Launched) -> Confined:
         profile = command.read_profile(_profile(spec.slug))
@@ -121,9 +132,7 @@ class LocalLauncher:
     def _watch(self, instance: str, here: _Here) -> None:
         async def wait() -> None:
             assert here.confined is not None  # noqa: S101
-            ended = await here.confined.wait()
-            self._ports.take_back(instance)
-            self._on_exit(instance, ended)
+            self._on_exit(instance, await here.confined.wait())
 
         here.watch = asyncio.create_task(wait())
 
@@ -144,67 +153,123 @@ class LocalLauncher:
         here = self._here.pop(instance, None)
         if here and here.watch:
             here.watch.cancel()
+        if here and here.confined:
+            here.confined.kill_soon()
         place = self._dynos / instance
         with contextlib.suppress(FileNotFoundError):
             (place / "out").unlink()
         if here and here.fifo is not None:
             os.close(here.fifo)
-        self._ports.take_back(instance)
         await self._release(instance)
-        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+        await asyncio.to_thread(_remove, place)
+        self._ports.take_back(instance)
 
     async def adopt(self) -> tuple[Found, ...]:
         """Every instance that has a directory: those that run are watched from now on."""
-        found = []
-        for place in sorted(self._dynos.iterdir()) if self._dynos.is_dir() else []:
-            try:
-                if spec := await self._identified(place):
-                    found.append(await self._adopt(place, *spec))
-            except (OSError, Fault) as error:
-                # Perhaps it runs: it is left alone, and the next start looks again.
-                _log.error("dyno directory %s cannot be looked at: %s", place.name, error)
+        places = sorted(self._dynos.iterdir()) if self._dynos.is_dir() else []
+        places = [place for place in places if place.is_dir()]
+        turns = asyncio.Semaphore(ADOPT_PARALLEL)
+
+        async def one(place: Path) -> Found | None:
+            async with turns:
+                return await self._look(place)
+
+        found = [each for each in await asyncio.gather(*map(one, places)) if each]
+        # Only now, and without an await: whoever adopts is told no end before it knows them.
+        for each in found:
+            if each.exit is None:
+                self._watch(each.spec.instance, self._here[each.spec.instance])
         return tuple(found)
 
-    async def _identified(self, place: Path) -> tuple[LaunchSpec, Launched] | None:
-        """Who an instance is. A kill may come before its identity is whole: then nothing was
-        started from it, and its directory goes.
-        """
+    async def _look(self, place: Path) -> Found | None:
         try:
-            kept = json.loads((place / "identity.json").read_text())
-            spec = LaunchSpec.from_identity(kept)
-            if spec.instance != place.name:
-                raise ValueError("its identity is another's")
-            return spec, Launched(str(kept["host"]), kept["port"])
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            if (place / "status").exists():
-                _log.error("dyno directory %s has lost its identity: %s", place.name, error)
-            else:
-                await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
-            return None
+            try:
+                spec, at = _identity(place)
+            except (ValueError, FileNotFoundError) as error:
+                await self._clear_nameless(place, error)
+                return None
+            return await self._adopt(place, spec, at)
+        except OSError as error:
+            # Perhaps it runs. Taken for lost, it would be started twice: better not to start.
+            why = f"What runs in {place} cannot be found out: {error.strerror or error}."
+            raise Unavailable(why, hint="oriel doctor") from error
+
+    async def _clear_nameless(self, place: Path, error: Exception) -> None:
+        """A kill came before the identity was whole, or when all else was removed; or the disk
+        was damaged, and nobody knows any more whose it is. Nothing of it may go on.
+        """
+        if (place / "status").exists():
+            _log.error("dyno directory %s has lost its identity: %s", place.name, error)
+            adopted = await self._sandboxes.adopt(_read(place / "record.json"), place / "status")
+            if isinstance(adopted, Confined):
+                await adopted.kill()
+        await asyncio.to_thread(_remove, place)
 
     async def _adopt(self, place: Path, spec: LaunchSpec, at: Launched) -> Found:
         here = self._here.setdefault(spec.instance, _Here())
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # where it was being cleaned away
             here.fifo = _open(place / "out", os.O_RDWR)
             await self._hold(spec.instance)
-        adopted = await self._sandboxes.adopt(_read(place / "record.json"), place / "status")
+        adopted = await self._find(place)
+        if at.port is not None:
+            self._ports.keep(at.port, spec.instance)
         if isinstance(adopted, Confined):
             here.confined = adopted
-            if at.port is not None:
-                self._ports.keep(at.port, spec.instance)
-            self._watch(spec.instance, here)
             return Found(spec, at, None)
         return Found(spec, at, adopted or LOST)
+
+    async def _find(self, place: Path) -> Confined | Exit | None:
+        """The sandbox of an instance. One whose launch was asked for in the moment of a kill may
+        be about to say its first word: it is listened for, or it would run unknown.
+        """
+        record, status = _read(place / "record.json"), place / "status"
+        for _ in range(FIRST_WORD_TRIES):
+            adopted = await self._sandboxes.adopt(record, status)
+            if adopted is not None or not status.exists():
+                return adopted
+            await self._clock.sleep(FIRST_WORD_PAUSE_S)
+        return None
 
 
 def _open(path: Path, how: int) -> int:
     return os.open(path, how | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
+def _identity(place: Path) -> tuple[LaunchSpec, Launched]:
+    kept = json.loads((place / "identity.json").read_text())
+    spec = LaunchSpec.from_identity(kept)
+    if spec.instance != place.name:
+        raise ValueError("its identity is another's")
+    return spec, Launched(str(kept.get("host", HOST)), kept.get("port"))
+
+
 def _write(path: Path, value: object) -> None:
     draft = path.with_name(path.name + ".new")
     draft.write_text(json.dumps(value))
     os.replace(draft, path)
+
+
+def _remove(place: Path) -> None:
+    """Remove an instance's directory, its identity last: a kill in between leaves one that the
+    next start knows what to do with.
+    """
+    for each in list(place.iterdir()) if place.is_dir() else []:
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each, onerror=_make_way)
+        elif each.name != "identity.json":
+            each.unlink(missing_ok=True)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def _make_way(how: Callable[..., object], path: str, _: object) -> None:
+    """A copy of the app's files may hold directories that it made unwritable."""
+    with contextlib.suppress(OSError):
+        os.chmod(os.path.dirname(path), 0o700)
+        if how in (os.scandir, os.open, os.lstat):
+            os.chmod(path, 0o700)
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            how(path)
 
 
 def _read(path: Path) -> dict[str, object]:

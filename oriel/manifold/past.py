@@ -1,0 +1,51 @@
+"""Owns what an earlier process left: what the record says of each instance beside what its
+launcher finds of it. Must not know what is done about it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from oriel.manifold import events
+from oriel.manifold.events import Entry
+from oriel.manifold.launcher import Found, Launched, Launcher
+from oriel.sandbox.confinement import LOST
+from oriel.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Every instance that needs something done."""
+
+    living: tuple[tuple[Found, Entry], ...]
+    """Recorded as living: those that run first, then those that ended while nobody looked, or
+    were never launched (a kill came between the record and the launch).
+    """
+    remains: tuple[tuple[Found, bool], ...]
+    """Recorded to their end, or not at all, with something left of them; and whether that still
+    has to be read.
+    """
+    resting: tuple[Entry, ...]
+    """Names where nothing runs: crashed, or stopped by hand."""
+
+
+async def look(launcher: Launcher, db: Database) -> Past:
+    """Read the record, then look at what there is. No end is told before this has come back."""
+
+    def read(conn: Connection) -> tuple[list[Entry], list[Entry], frozenset[str]]:
+        return events.living(conn), events.resting(conn), events.awaiting_drain(conn)
+
+    living, resting, awaited = await db.read(read)
+    found = {each.spec.instance: each for each in await launcher.adopt()}
+    pairs = [(found.pop(entry.instance, _nothing(entry)), entry) for entry in living]
+    return Past(
+        living=tuple(sorted(pairs, key=lambda pair: pair[0].exit is not None)),
+        remains=tuple((each, each.spec.instance in awaited) for each in found.values()),
+        resting=tuple(resting),
+    )
+
+
+def _nothing(entry: Entry) -> Found:
+    return Found(entry.spec(), Launched("", None), LOST)
