@@ -331,7 +331,7 @@ def test_the_changelog_has_this_version() -> None:
 
 
 def test_the_docs_test_sees_what_is_missing() -> None:
-    """The checks above are worth what these are: each must find something in a page that lacks it."""
+    """The checks above are worth what these are: each must find what it looks for."""
     assert LINE_NUMBER.search("see `oriel/cli/main.py:12`")
     assert LINE_NUMBER.search("[here](../oriel/api/app.py#L3)")
     assert not LINE_NUMBER.search("Procfile:1 is a message, 127.0.0.1:5050 an address")

@@ -145,8 +145,13 @@ class Transcript:
             self._cut = True
 
     async def _tell(self, text: str) -> None:
-        if text and self._keep(text) and self._say:
+        if not text or not self._keep(text) or not self._say:
+            return
+        try:
             await self._say(text)
+        except BaseException:
+            self._say = None  # the pusher is gone: that is told once, then only the file is left
+            raise
 
     def _keep(self, text: str) -> bool:
         content = text.encode("utf-8", "replace")

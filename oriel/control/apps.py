@@ -18,6 +18,9 @@ from oriel.ledger import App, Release, Slug, apps, drafts, releases, slugs
 from oriel.lexicon import Actor, AppName
 from oriel.people import memberships
 
+RESERVED_NAMES = frozenset({"api", "oriel"})
+"""With a domain, the API answers to these names below it."""
+
 _log = logging.getLogger("oriel.control.apps")
 
 
@@ -41,7 +44,7 @@ async def create_app(world: World, actor: Actor, name: str | None) -> AppCard:
 
     Raises Conflict when the name is taken, Malformed when it cannot be one.
     """
-    chosen = AppName(name) if name else AppName(names.any_name())
+    chosen = _free_word(name) if name else AppName(names.any_name())
     app_id, channel = new_id(), new_id()
     uid = world.settings.uid_base
 
@@ -91,7 +94,7 @@ async def list_apps(world: World, actor: Actor) -> list[AppCard]:
 
 async def rename_app(world: World, actor: Actor, app: str, new: str) -> AppCard:
     """Give an app another name; its address and git URL change with it."""
-    chosen = AppName(new)
+    chosen = _free_word(new)
 
     def work(conn: Connection) -> App:
         found = access.find(conn, actor, app)
@@ -159,6 +162,15 @@ async def sweep(world: World, app: App) -> None:
 def remains(world: World, app: App) -> bool:
     """Whether a kill left something of a destroyed app: its repository goes last."""
     return world.repositories.exists(app.id)
+
+
+def _free_word(name: str) -> AppName:
+    """The name, unless it is one of the API's own below a domain."""
+    if name in RESERVED_NAMES:
+        raise faults.Invalid(
+            f"The name {name} is kept for Oriel itself.", hint="Choose another name."
+        )
+    return AppName(name)
 
 
 async def _card(world: World, app: App) -> AppCard:

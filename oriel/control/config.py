@@ -35,11 +35,12 @@ async def set_config(
 
     def plan(conn: Connection) -> releasing.Intent | None:
         head = releasing.head_state(conn, world, found)
-        if all(head.config.get(key) == value for key, value in checked.items()):
+        changed = {key: value for key, value in checked.items() if head.config.get(key) != value}
+        if not changed:
             return None
         # The act names keys only: values are nobody's business but the release's.
-        detail = {"keys": sorted(checked)}
-        return releasing.Intent("config:set", drafts.configure(head, checked), detail)
+        detail = {"keys": sorted(changed)}
+        return releasing.Intent("config:set", drafts.configure(head, changed), detail)
 
     made = await releasing.make(world, actor, found, plan)
     return await config_vars(world, actor, found.id), made.release if made else None

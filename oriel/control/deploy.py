@@ -6,7 +6,8 @@ done, whoever has gone. Must not know git's protocol or how a tree becomes a slu
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -23,8 +24,6 @@ from oriel.lexicon import Actor
 Send = Callable[[bytes], Awaitable[None]]
 
 BUILDS_MAX = 200
-
-_log = logging.getLogger("oriel.control.deploy")
 
 
 async def advertise(
@@ -55,14 +54,13 @@ async def fetch(
 async def push(
     world: World, actor: Actor, app: str, body: AsyncIterator[bytes], send: Send
 ) -> None:
-    """Serve a push: one at a time for each app; the second waits its turn."""
+    """Serve a push: one at a time for each app; the second is refused with a sentence."""
     found = await access.app_of(world, actor, app)
-    async with world.gates.push(found.id, found.name):
 
-        async def on_push(pushed: Push) -> bool:
-            return await _pushed(world, actor, found, pushed)
+    async def on_push(pushed: Push) -> bool:
+        return await _pushed(world, actor, found, pushed)
 
-        await world.repositories.receive_pack(found.id, found.uid, body, send, on_push)
+    await world.repositories.receive_pack(found.id, found.uid, body, send, on_push)
 
 
 async def list_builds(world: World, actor: Actor, app: str, limit: int = 50) -> list[Build]:
@@ -127,6 +125,7 @@ async def _deploy(world: World, actor: Actor, app: App, pushed: Push, commit: st
         raise
     finally:
         await transcript.close()
+        await world.builder.clean(build_id)
     return made
 
 
@@ -186,14 +185,20 @@ async def _release(
         raise faults.Broken(f"The release of {app.name} was not made.")
     release = made.release
     if release.status != "succeeded":
-        hint = f"v{made.previous} keeps running" if made.previous else "nothing runs"
-        await transcript.write(
-            f" !     Release v{release.version} failed: {release.status_reason}.\n"
+        runs = f"The app goes on with v{made.previous}." if made.previous else "Nothing runs."
+        said = f"oriel logs --ps release.{release.version} -a {app.name}"
+        await transcript.refuse(
+            faults.Invalid(
+                f"Release v{release.version} failed: {release.status_reason}. {runs}",
+                hint=f"See what its command said with: {said}",
+            )
         )
-        await transcript.write(f" !     {hint[0].upper()}{hint[1:]}.\n")
         return False
-    await transcript.write(f"-----> Launching... done, v{release.version}\n")
-    await transcript.write(f"       {world.settings.app_url(app.name)} deployed to Oriel\n")
+    url = world.settings.app_url(app.name)
+    launched = f"-----> Launching... done, v{release.version}\n       {url} deployed to Oriel\n"
+    # The release is appended: the push is good, whether or not anybody is there to hear it.
+    with contextlib.suppress(faults.Fault, asyncio.CancelledError):
+        await transcript.write(launched)
     return True
 
 

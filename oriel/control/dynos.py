@@ -25,7 +25,7 @@ async def restart(world: World, actor: Actor, app: str, only: str | None) -> int
 
 
 async def stop(world: World, actor: Actor, app: str, only: str) -> int:
-    """Stop the dynos of a type, or one; they stay down until a restart, scale or release."""
+    """Stop the dynos of a type, or one; they stay down until a restart or release."""
     found = await _told(world, actor, app, "ps:stop", "Stop", only)
     return await world.conductor.stop(found.id, only, actor)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,10 +22,14 @@ from oriel.control import record, running
 from oriel.control.world import World
 from oriel.ledger import App, Draft, Release, State, drafts, releases
 from oriel.lexicon import RELEASE_TYPE, Actor, DynoName
+from oriel.logplex.client import Query
 from oriel.manifold import Exit
 
 RELEASE_COMMAND_TIMEOUT_S = 3600.0
 """How long a release command may take (heroku-facts D3: release phase)."""
+
+LAST_WORDS_S = 5.0
+"""How long a push waits for the last words of its release command."""
 
 ANSWER_WITHIN_S = 20.0
 """How long a request waits for a release command before it is answered with a pending release;
@@ -148,22 +153,48 @@ def _append(
 async def _run_command(
     world: World, actor: Actor, app: App, release: Release, say: Say | None
 ) -> Release:
-    if say:
-        await say("-----> Running release command...\n")
     wish = await world.db.read(lambda conn: running.wish_of(conn, world, app, release))
     if wish is None:
         raise faults.Broken(f"Release {_v(release)} of {app.name} has nothing to run.")
     command = release.process_types[RELEASE_TYPE]
     name = DynoName(RELEASE_TYPE, release.version)
     try:
-        ended = await world.conductor.run_once(
-            wish, command, RELEASE_TYPE, timeout_s=RELEASE_COMMAND_TIMEOUT_S, name=name
-        )
+        async with _telling(world, app, name, say):
+            ended = await world.conductor.run_once(
+                wish, command, RELEASE_TYPE, timeout_s=RELEASE_COMMAND_TIMEOUT_S, name=name
+            )
     except faults.Fault as fault:
         return await _settle(world, app, release, "failed", fault.message, actor)
     if ended.code == 0:
         return await _settle(world, app, release, "succeeded", "", actor)
     return await _settle(world, app, release, "failed", _why(ended), actor)
+
+
+@asynccontextmanager
+async def _telling(world: World, app: App, name: DynoName, say: Say | None) -> AsyncIterator[None]:
+    """Tell `say` what the dyno says, until it has ended and all of it was told."""
+    if say is None:
+        yield
+        return
+    telling = asyncio.create_task(_tell(world, app, name, say))
+    try:
+        yield
+        # What it said last is on its way through its FIFO; it must not hold anything up.
+        await asyncio.wait({telling}, timeout=LAST_WORDS_S)
+    finally:
+        telling.cancel()
+        await asyncio.gather(telling, return_exceptions=True)
+
+
+async def _tell(world: World, app: App, name: DynoName, say: Say) -> None:
+    await say("-----> Running release command...\n")
+    query = Query(lines=100_000, tail=True, after=None, sources=(), ps=(str(name),), format="json")
+    async for batch in world.logplex.read(app.channel, query):
+        for line in map(json.loads, batch.text.splitlines()):
+            if line["source"] == "app":
+                await say(f"       {line['text']}\n")
+            elif line["text"].startswith("Process exited"):
+                return
 
 
 async def _settle(

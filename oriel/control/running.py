@@ -128,7 +128,8 @@ def mode_of(
         return "none"
     if any(dyno.state == "crashed" for dyno in web):
         return "crashed"
-    return "booting"
+    # Without a dyno yet, one is about to be started; with all stopped by hand, none will be.
+    return "none" if web and all(dyno.state == "down" for dyno in web) else "booting"
 
 
 class Rerouter:

@@ -26,9 +26,6 @@ from oriel.store.database import Database
 CHANGE_WAIT_S = 30.0
 """How long a change of an app waits for the one before it (design: A release's way)."""
 
-PUSH_WAIT_S = 600.0
-"""How long a push waits for the push before it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -103,12 +100,12 @@ class Settings:
 
 
 class Gates:
-    """One turn at a time for each app: a gate for changes, one for pushes. Bounded waits."""
+    """One turn at a time for each app, with a bounded wait."""
 
     def __init__(self) -> None:
         """No gate is closed."""
-        self._locks: dict[tuple[str, str], asyncio.Lock] = {}
-        self._users: dict[tuple[str, str], int] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._users: dict[str, int] = {}
 
     @asynccontextmanager
     async def change(self, app_id: str, app: str) -> AsyncIterator[None]:
@@ -118,28 +115,11 @@ class Gates:
             hint=f"See what it is with: oriel releases -a {app}. Then try again.",
             app=app,
         )
-        async with self._turn(("change", app_id), CHANGE_WAIT_S, late):
+        async with self._turn(app_id, CHANGE_WAIT_S, late):
             yield
 
     @asynccontextmanager
-    async def push(self, app_id: str, app: str) -> AsyncIterator[None]:
-        """Take the app's turn to be pushed to; Conflict after PUSH_WAIT_S."""
-        late = faults.Conflict(
-            f"Another push to {app} is still being built, after {PUSH_WAIT_S / 60:.0f} minutes.",
-            hint="Push again when it has ended.",
-            app=app,
-        )
-        async with self._turn(("push", app_id), PUSH_WAIT_S, late):
-            yield
-
-    def is_pushing(self, app_id: str) -> bool:
-        """Whether a push of the app is under way."""
-        return self._users.get(("push", app_id), 0) > 0
-
-    @asynccontextmanager
-    async def _turn(
-        self, key: tuple[str, str], wait_s: float, late: faults.Fault
-    ) -> AsyncIterator[None]:
+    async def _turn(self, key: str, wait_s: float, late: faults.Fault) -> AsyncIterator[None]:
         lock = self._locks.setdefault(key, asyncio.Lock())
         self._users[key] = self._users.get(key, 0) + 1
         try:

@@ -23,7 +23,7 @@ import uvicorn
 
 from oriel import faults
 from oriel.api.app import build as build_api
-from oriel.builder import Builder, Repositories
+from oriel.builder import Builder, Environment, Repositories
 from oriel.clock import Clock, SystemClock
 from oriel.control import accounts, recovery, running
 from oriel.control.shipper import Shipper
@@ -44,6 +44,12 @@ from oriel.store.database import Database
 
 UID_BASE = 0x4F520000
 """Where the uids of apps begin, where Oriel runs as root: far from people's and containers'."""
+
+BUILD_VARIABLES = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    *("UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"),
+)
+"""What builds get of the environment of `oriel up`: how to reach packages, nothing else."""
 
 STOP_GRACE_S = 5
 """How long requests under way may take once control is asked to stop."""
@@ -132,7 +138,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             conductor=conductor,
             router=router,
             repositories=Repositories(data, sandboxes, clock),
-            builder=Builder(data, sandboxes, clock),
+            builder=Builder(data, sandboxes, clock, environment=_build_environment()),
             throttle=Throttle(),
             reroute=rerouter.ask,
         )
@@ -190,9 +196,14 @@ async def _vault(db: Database, key_file: Path) -> Vault:
     if not key_file.exists() and await db.read(ledger_apps.any_at_all):
         raise faults.Unavailable(
             f"The master key is not at {key_file}, and without it no app's config can be read.",
-            hint=f"Put it back from your backup, or name it: oriel up --key-file {key_file}",
+            hint="Put it back there from your backup, or say where it is: oriel up --key-file FILE",
         )
     return vaults.load_or_create(key_file)
+
+
+def _build_environment() -> Environment:
+    """The proxy and mirror that `oriel up` was started with hold for builds too."""
+    return Environment({name: os.environ[name] for name in BUILD_VARIABLES if name in os.environ})
 
 
 async def _stop_dynos(world: World) -> None:

@@ -76,9 +76,14 @@ def resolve(conn: Connection, secret: str, now: datetime) -> tuple[Account, Toke
     return (account(row), _token(row, "token_")) if row is not None else None
 
 
+def use_is_news(token: Token, now: datetime) -> bool:
+    """Whether a use is worth a write: it is noted to the hour."""
+    return token.last_used_at is None or now - token.last_used_at >= USE_NOTED_EVERY
+
+
 def note_use(conn: Connection, token: Token, now: datetime) -> None:
-    """Remember when a token was last used, to the hour: not every request is worth a write."""
-    if token.last_used_at is None or now - token.last_used_at >= USE_NOTED_EVERY:
+    """Remember when a token was last used, to the hour."""
+    if use_is_news(token, now):
         conn.execute(update(_tokens).where(_tokens.c.id == token.id).values(last_used_at=now))
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oriel.builder.transcript import MASK, Masks, Transcript, refusal
-from oriel.faults import Invalid
+from oriel.faults import Invalid, Unavailable
 
 
 def told(tmp_path: Path, pieces: list[str], secrets: list[str], **more: int) -> tuple[str, str]:
@@ -70,6 +70,21 @@ def test_is_bounded_and_says_so(tmp_path: Path) -> None:
 def test_a_line_without_end_is_cut(tmp_path: Path) -> None:
     seen, _ = told(tmp_path, ["x" * 50_000, "x" * 50_000, "x\nnext\n"], [])
     assert seen == "x" * 65536 + " [line cut]\nnext\n"
+
+
+def test_a_pusher_who_is_gone_is_told_of_once_and_the_file_goes_on(tmp_path: Path) -> None:
+    async def say(text: str) -> None:
+        raise Unavailable("gone")
+
+    async def main() -> None:
+        transcript = Transcript(tmp_path / "x.log", say, [])
+        with pytest.raises(Unavailable):
+            await transcript.write("one\n")
+        await transcript.refuse(Invalid("why"))
+        await transcript.close()
+
+    asyncio.run(main())
+    assert (tmp_path / "x.log").read_text() == "one\n !     why\n"
 
 
 def test_a_fault_is_shown_as_heroku_does() -> None:

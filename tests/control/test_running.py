@@ -38,6 +38,9 @@ def dyno(state: str) -> Dyno:
         (APP, WORKER_ONLY, 0, [], False, "none"),
         (APP, DEPLOYED, 1, [dyno("crashed")], False, "crashed"),
         (APP, DEPLOYED, 1, [dyno("starting")], False, "booting"),
+        (APP, DEPLOYED, 1, [dyno("down")], False, "none"),
+        (APP, DEPLOYED, 1, [], False, "booting"),
+        (APP, DEPLOYED, 2, [dyno("down"), dyno("stopping")], False, "booting"),
         (APP, DEPLOYED, 2, [dyno("crashed"), dyno("up")], True, "serve"),
     ],
 )

@@ -128,7 +128,8 @@ def test_a_failing_release_command_keeps_the_head(rick: User) -> None:
     procfile = "web: python3 server.py\nrelease: echo migrating; exit 3\n"
     app.commit(tree("two", Procfile=procfile))
     refused = app.push(check=False)
-    assert "v3" in refused.err
+    assert "migrating" in refused.err
+    assert "Release v3 failed: release command exited with status 3" in refused.err
     assert app.json("releases")[0]["status"] == "failed"
     app.answers("one")
     eventually(
@@ -136,7 +137,7 @@ def test_a_failing_release_command_keeps_the_head(rick: User) -> None:
     )
     procfile = "web: python3 server.py\nrelease: echo migrated\n"
     app.commit(tree("two", Procfile=procfile))
-    app.push()
+    assert "migrated" in app.push().err
     app.answers("two")
     assert [each["status"] for each in app.json("releases")[:2]] == ["succeeded", "failed"]
 

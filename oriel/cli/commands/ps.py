@@ -163,7 +163,7 @@ def restart(
 def stop(
     process: str | None, dyno: str | None, type_: str | None, app: str | None, remote: str | None
 ) -> None:
-    """Stop a process, or those of a type, until the next restart, scale or release."""
+    """Stop a process, or those of a type, until the next restart or release."""
     only = process or dyno or type_
     if not only:
         raise wrong("Say which: oriel ps:stop web.1, or oriel ps:scale web=0 to stop them for good")

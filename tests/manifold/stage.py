@@ -1,0 +1,300 @@
+"""A stage for the conductor: a fake host, a stepped clock, a real database; and kills anywhere.
+
+`Mortal` counts each step that control takes outside itself (a write, a call of the launcher) and
+can stop it dead before or after any one: what is then left is what SIGKILL leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+
+from oriel.clock import SystemClock
+from oriel.faults import Unavailable
+from oriel.lexicon import Actor
+from oriel.manifold import Conductor, Process, Wish
+from oriel.manifold.machine import ENDED
+from oriel.manifold.tables import dyno_events
+from oriel.store import outbox
+from oriel.store.database import Database
+
+from tests.fakes.clock import SteppedClock
+from tests.fakes.launcher import FakeLauncher
+
+T = TypeVar("T")
+NED = Actor("1", "ned@foobazco.com", "api")
+KATE = Actor("2", "kate@foobazco.com", "api")
+CALM_TURNS = 12
+"""How many turns of the loop without a write mean that nothing is under way."""
+
+
+class Mortal:
+    """Control's life: at the step that it is told, everything of it stands still for ever."""
+
+    def __init__(self, dies_at: int | None = None) -> None:
+        self.steps = 0
+        self.is_dead = False
+        self._dies_at = dies_at
+
+    async def step(self) -> None:
+        if not self.is_dead:
+            self.steps += 1
+            self.is_dead = self.steps - 1 == self._dies_at
+        if self.is_dead:
+            await asyncio.get_running_loop().create_future()
+
+
+class MortalDatabase:
+    """A database as control sees it: each write has a moment before and one after."""
+
+    def __init__(self, db: Database, life: Mortal) -> None:
+        self._db, self._life = db, life
+        self.busy = 0
+        self.refuses = 0
+        """How many writes from now on are refused."""
+
+    async def write(self, work: Callable[..., T]) -> T:
+        await self._life.step()
+        self.busy += 1
+        try:
+            if self.refuses:
+                self.refuses -= 1
+                raise Unavailable("The database cannot be used: database or disk is full.")
+            done = await self._db.write(work)
+        finally:
+            self.busy -= 1
+        await self._life.step()
+        return done
+
+    async def read(self, work: Callable[..., T]) -> T:
+        self.busy += 1
+        try:
+            return await self._db.read(work)
+        finally:
+            self.busy -= 1
+
+
+class MortalLauncher:
+    """The fake host as one life of control sees it."""
+
+    def __init__(self, host: FakeLauncher, life: Mortal) -> None:
+        self._host, self._life = host, life
+        self.place, self.adopt, self.listen = host.place, host.adopt, host.listen
+
+    def __getattr__(self, name: str) -> Any:
+        call: Callable[..., Awaitable[None]] = getattr(self._host, name)
+
+        async def stepped(*args: Any) -> None:
+            await self._life.step()
+            await call(*args)
+            await self._life.step()
+
+        return stepped
+
+
+@dataclass
+class Stage:
+    """One app's world, over any number of lives of control."""
+
+    db: Database
+    host: FakeLauncher = field(default_factory=FakeLauncher)
+    clock: SteppedClock = field(default_factory=SteppedClock)
+    app: str = "app-1"
+    said: list[str] = field(default_factory=list)
+    """The lines of the channel, as `web.1: text`."""
+    conductor: Conductor = None  # type: ignore[assignment]
+    life: Mortal = field(default_factory=Mortal)
+    store: MortalDatabase = None  # type: ignore[assignment]
+    ships: bool = True
+    """Whether logplex takes lines."""
+    wished: Wish | None = None
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+    _heard: int = 0
+
+    async def begin(self, dies_at: int | None = None) -> None:
+        """Control starts, and carries the outbox to the channel."""
+        self._tasks = set(asyncio.all_tasks())
+        self.life = Mortal(dies_at)
+        self.store = MortalDatabase(self.db, self.life)
+        self.conductor = Conductor(
+            launcher=MortalLauncher(self.host, self.life),
+            db=self.store,  # type: ignore[arg-type]
+            clock=self.clock,
+            changed=lambda app_id: None,
+            reaches=self.host.reaches,
+        )
+        await self.or_death(self.conductor.start())
+
+    async def or_death(self, work: Awaitable[Any]) -> Any:
+        """The outcome of `work`; None when control died under it."""
+        task = asyncio.ensure_future(work)
+        while not (task.done() or self.life.is_dead):
+            await asyncio.sleep(0)
+        if task.done():
+            return task.result()
+        return None
+
+    async def kill(self) -> None:
+        """SIGKILL: of control nothing goes on; what it wrote and started stays."""
+        self.life.is_dead = True
+        self.host.desert()
+        mine = [each for each in asyncio.all_tasks() if each not in self._tasks]
+        mine = [each for each in mine if each is not asyncio.current_task()]
+        for task in mine:
+            task.cancel()
+        await asyncio.gather(*mine, return_exceptions=True)
+        self.db.write_now(lambda conn: None)  # A write that had begun is carried out.
+
+    async def restart_control(self) -> None:
+        """Kill it and start it again: it takes up the last wish, as recovery does."""
+        await self.kill()
+        await self.begin()
+        if self.wished:
+            await self.conductor.wish(self.wished, by=NED)
+        await self.settle()
+
+    async def wish(self, release: int = 1, *, by: Actor = NED, **quantities: int) -> None:
+        """The newest wish: this many of each type."""
+        self.wished = wish(release, app_id=self.app, **quantities)
+        await self.or_death(self.conductor.wish(self.wished, by=by))
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Until nothing moves but the clock."""
+        calm = 0
+        while calm < CALM_TURNS and not self.life.is_dead:
+            if self.store.busy:
+                calm = 0
+                await asyncio.sleep(0.0002)
+                continue
+            await asyncio.sleep(0)
+            calm += 1
+            if calm == CALM_TURNS and self.ships and await self._ship():
+                calm = 0
+
+    async def advance(self, by_s: float) -> None:
+        await self.clock.advance(by_s, self.settle)
+
+    async def _ship(self) -> bool:
+        """Control's shipper: lines to the channel, ended instances drained and cleaned."""
+        waiting = await self.db.read(outbox.waiting)
+        for posted in waiting:
+            self.said.append(f"{posted.line.ps}: {posted.line.text}")
+            await self.db.write(lambda conn, id=posted.id: outbox.delivered(conn, id))
+            if posted.line.drain:
+                await self.or_death(self.conductor.drained(posted.line.drain))
+            if self.life.is_dead:
+                break
+        return bool(waiting)
+
+    # --- what a test sees
+
+    def states(self) -> dict[str, str]:
+        return {str(each.name): each.state for each in self.conductor.dynos(self.app)}
+
+    def reason(self, name: str) -> str:
+        return {str(each.name): each.reason for each in self.conductor.dynos(self.app)}[name]
+
+    def lines(self, name: str = "") -> list[str]:
+        """What was said since the last time, of one name or of all."""
+        chosen = [line for line in self.said[self._heard :] if line.startswith(name)]
+        self._heard = len(self.said)
+        return [line.partition(": ")[2] if name else line for line in chosen]
+
+    def record(self) -> dict[str, list[str]]:
+        """The states of each instance, oldest first."""
+        rows = self.db.read_now(
+            lambda conn: conn.execute(
+                select(dyno_events.c.instance, dyno_events.c.state).order_by(dyno_events.c.id)
+            ).all()
+        )
+        states: dict[str, list[str]] = {}
+        for instance, state in rows:
+            states.setdefault(instance, []).append(state)
+        return states
+
+    def check(self, *, whole: bool = True) -> None:
+        """What must always be so; `whole` when everything has settled and was shipped."""
+        assert self.host.most <= 2, "more than old plus new of one name"
+        for instance, states in self.record().items():
+            for before, after in zip(["new", *states], states, strict=False):
+                assert after in PATHS[before], f"{instance}: {states}"
+        names = Counter(str(each.spec.name) for each in self.host.running(self.app))
+        assert all(count <= 2 for count in names.values()), names
+        if not whole:
+            return
+        ends = [line for line in self.said if "Process exited" in line or "Error R99" in line]
+        ended = [states for states in self.record().values() if states[-1] in ENDED]
+        assert len(ends) == len(ended), "each instance's end is told once"
+        assert all(each.exit is None for each in self.host.host.values()), "not cleaned away"
+
+
+PATHS = {
+    "new": {"starting"},
+    "starting": {"up", "stopping", "crashed", "complete"},
+    "up": {"stopping", "crashed", "complete"},
+    "stopping": {"down", "complete"},
+    "crashed": {"down"},
+    "complete": set(),
+    "down": set(),
+}
+"""The paths that `machine.TABLE` allows; a test holds the two equal."""
+
+
+def wish(release: int = 1, app_id: str = "app-1", **quantities: int) -> Wish:
+    """A wish for the app of the seed."""
+    whole = {"web": 0, "worker": 0, **quantities}
+    return Wish(
+        app_id=app_id,
+        app="sushi",
+        channel=f"channel-of-{app_id}",
+        uid=200_001,
+        release=release,
+        slug=Path("/slug"),
+        env={"SECRET": "s3cret"},
+        processes={type_: Process(f"run {type_}", count) for type_, count in whole.items()},
+    )
+
+
+def without_code() -> Wish:
+    return replace(wish(), slug=None)
+
+
+@contextmanager
+def opened(path: Path, template: Path | None = None) -> Iterator[Database]:
+    """A migrated database at `path`; a copy of `template`, which is quicker."""
+    if template:
+        shutil.copy(template, path)
+    db = Database.open(f"sqlite:///{path}", SystemClock())
+    try:
+        yield db
+    finally:
+        db.close()
+
+
+Story = Callable[[Stage], Awaitable[None]]
+
+
+def play(path: Path, story: Story, template: Path | None = None) -> Stage:
+    """Tell a story on a stage of its own, then check what must always be so."""
+
+    async def tell(stage: Stage) -> None:
+        await stage.begin()
+        async with asyncio.timeout(60):
+            await story(stage)
+            await stage.settle()
+        stage.check()
+        await stage.kill()
+
+    with opened(path, template) as db:
+        stage = Stage(db)
+        asyncio.run(tell(stage))
+        return stage

@@ -1,0 +1,389 @@
+"""Control is killed, anywhere: the next one finds what runs, and tells each end once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from oriel.faults import Unavailable
+from oriel.lexicon import DynoName
+from oriel.manifold.launcher import Launched, LaunchSpec
+
+from .conftest import Play
+from .stage import KATE, NED, Stage, wish
+
+Act = Callable[[Stage], Awaitable[None]]
+
+
+async def deploy(stage: Stage) -> None:
+    await stage.wish(1, web=1, worker=1)
+    await stage.advance(1)
+
+
+async def redeploy(stage: Stage) -> None:
+    await stage.wish(1, web=1)
+    await stage.wish(2, web=1)
+
+
+async def scale_down(stage: Stage) -> None:
+    await stage.wish(1, web=2)
+    await stage.wish(1, web=1)
+
+
+async def crash(stage: Stage) -> None:
+    await stage.wish(1, web=1)
+    if not stage.life.is_dead:
+        stage.host.crash("web.1")
+        await stage.settle()
+        await stage.advance(3)
+
+
+async def restart(stage: Stage) -> None:
+    await stage.wish(1, web=1)
+    await stage.or_death(stage.conductor.restart(stage.app, None, KATE))
+    await stage.settle()
+
+
+async def crash_and_scale_down(stage: Stage) -> None:
+    await stage.wish(1, worker=1)
+    for _ in range(2):
+        if stage.host.running() and not stage.life.is_dead:
+            stage.host.crash("worker.1")
+            await stage.settle()
+    await stage.wish(1, worker=0)
+
+
+@pytest.mark.parametrize(
+    "act", [deploy, redeploy, scale_down, crash, restart, crash_and_scale_down]
+)
+def test_a_kill_at_each_step(told: Play, act: Act) -> None:
+    """At each moment before or after a write or a call of the launcher."""
+    steps = 1
+    dies_at = 0
+    while dies_at < steps:
+
+        async def story(stage: Stage, dies_at: int = dies_at) -> None:
+            nonlocal steps
+            await stage.kill()
+            await stage.begin(dies_at)
+            await act(stage)
+            if not stage.life.is_dead:
+                steps = stage.life.steps
+            await stage.restart_control()
+            await stage.advance(40)
+            assert stage.wished is not None
+            wanted = {n: q for n, q in stage.wished.quantities.items() if q}
+            live = {f"{each.spec.type}": 0 for each in stage.host.running()}
+            for each in stage.host.running():
+                live[each.spec.type] += 1
+                assert each.spec.release == stage.wished.release
+            assert live == wanted, f"killed at step {dies_at}"
+            assert set(stage.states().values()) <= {"up"}
+
+        # Until an act survives it is not known how many steps it has: take one more.
+        if dies_at + 1 >= steps:
+            steps = dies_at + 2
+        before = steps
+        told(story)
+        if steps < before:
+            break
+        dies_at += 1
+    assert dies_at >= 5, "the kills came at no step"
+
+
+def test_two_starts_in_a_row(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.wish(web=2)
+        instances = {each.spec.instance for each in stage.host.running()}
+        stage.lines()
+        for _ in range(3):
+            await stage.kill()
+            await stage.begin()
+        await stage.restart_control()
+        assert {each.spec.instance for each in stage.host.running()} == instances
+        assert stage.states() == {"web.1": "up", "web.2": "up"}
+        assert stage.lines() == []
+
+    told(story)
+
+
+def test_an_exit_while_control_is_dead_is_told_with_its_code(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.wish(web=1)
+        await stage.kill()
+        stage.host.crash("web.1", 7)
+        stage.lines()
+        await stage.begin()
+        await stage.settle()
+        assert stage.states() == {"web.1": "crashed"}
+        assert stage.reason("web.1") == "exited with status 7"
+        assert stage.lines("web.1") == [
+            "Process exited with status 7",
+            "State changed from up to crashed",
+        ]
+        await stage.restart_control()
+        assert stage.states() == {"web.1": "up"}
+        assert stage.lines("web.1")[0] == "State changed from crashed to starting"
+
+    told(story)
+
+
+def test_the_host_restarts(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.wish(web=2, worker=1)
+        await stage.kill()
+        stage.host.reboot()
+        await stage.restart_control()
+        await stage.advance(1)
+        assert stage.states() == {"web.1": "up", "web.2": "up", "worker.1": "up"}
+        assert stage.lines("web.1").count("Process exited") == 1
+
+    told(story)
+
+
+def test_a_directory_that_is_gone_is_an_end_too(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.wish(web=1)
+        await stage.kill()
+        stage.host.host.clear()
+        await stage.restart_control()
+        assert stage.states() == {"web.1": "up"}
+        assert stage.lines("web.1").count("Process exited") == 1
+
+    told(story)
+
+
+def test_sigterm_is_sent_again_to_one_found_stopping(told: Play) -> None:
+    """A kill comes between the record of a stop and the SIGTERM itself."""
+
+    async def story(stage: Stage) -> None:
+        stage.host.obeys = False
+        await stage.wish(web=1)
+        dyno = stage.host.named("web.1")
+        await stage.conductor.stop(stage.app, "web.1", KATE)
+        await stage.settle()
+        await stage.kill()
+        dyno.deaf = False
+        await stage.restart_control()
+        assert dyno.exit is not None
+        assert stage.states() == {"web.1": "down"}
+        await stage.wish(web=1, worker=1)
+        assert stage.states()["web.1"] == "down", "it was stopped by hand"
+
+    told(story)
+
+
+def test_the_exit_time_out_goes_on_where_it_was(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.host.obeys = False
+        await stage.wish(web=1)
+        await stage.wish(web=0)
+        await stage.advance(20)
+        await stage.restart_control()
+        await stage.advance(9)
+        assert len(stage.host.running()) == 1
+        await stage.advance(2)
+        assert stage.host.running() == []
+
+    told(story)
+
+
+def test_the_boot_time_out_goes_on_where_it_was(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.host.serves = False
+        await stage.wish(web=1)
+        first = stage.host.named("web.1")
+        await stage.advance(50)
+        await stage.restart_control()
+        assert stage.states() == {"web.1": "starting"}
+        await stage.advance(11)
+        assert first.exit is not None
+
+    told(story)
+
+
+def test_one_that_became_ready_while_control_was_dead_is_not_timed_out(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.host.serves = False
+        await stage.wish(web=1)
+        await stage.kill()
+        stage.host.named("web.1").listens = True
+        await stage.clock.advance(500, stage.settle)
+        await stage.restart_control()
+        await stage.advance(2)
+        assert stage.states() == {"web.1": "up"}
+        assert len(stage.lines("web.1")) == 2
+
+    told(story)
+
+
+def test_a_restart_that_was_cut_short_is_finished(told: Play) -> None:
+    """The old one's stop is recorded, the new one's start is not."""
+
+    async def story(stage: Stage) -> None:
+        stage.host.obeys = False
+        await stage.wish(web=1)
+        old = stage.host.named("web.1")
+        old.deaf = True
+        instance = stage.conductor._apps[stage.app].slots[DynoName("web", 1)].instance
+        assert instance is not None
+        instance.stop("restart", "restarted by kate@foobazco.com")
+        await stage.settle()
+        stage.host.obeys = True
+        await stage.restart_control()
+        assert stage.states() == {"web.1": "up"}
+        assert len(stage.host.running()) == 2
+        await stage.advance(31)
+        assert old.exit is not None
+        assert stage.states() == {"web.1": "up"}
+
+    told(story)
+
+
+def test_a_release_command_is_ended_after_a_kill(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        work = stage.conductor.run_once(
+            wish(3), "run", "release", timeout_s=60, name=DynoName("release", 3)
+        )
+        task = asyncio.ensure_future(work)
+        await stage.settle()
+        await stage.restart_control()
+        assert stage.host.running() == []
+        assert stage.states() == {}
+        assert stage.lines("release.3")[-3:] == [
+            "Stopping all processes with SIGTERM",
+            "Process exited with status 143",
+            "State changed from starting to complete",
+        ]
+        assert task.cancelled()
+        await stage.restart_control()
+
+    told(story)
+
+
+def test_a_release_command_that_ended_meanwhile_or_vanished(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        for number in (1, 2):
+            name = DynoName("release", number)
+            work = stage.conductor.run_once(wish(1), "run", "release", timeout_s=60, name=name)
+            task = asyncio.ensure_future(work)
+            await stage.settle()
+            await stage.kill()
+            stage.host.crash(str(name), 0)
+            if number == 2:
+                stage.host.host.clear()
+            await stage.begin()
+            await stage.settle()
+            assert task.cancelled()
+            assert stage.states() == {}
+            assert stage.lines(str(name))[-1] == "State changed from starting to complete"
+
+    told(story)
+
+
+def test_what_was_never_recorded_is_ended_and_cleared(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.kill()
+        spec = LaunchSpec(
+            instance="0123456789abcdef",
+            app_id=stage.app,
+            app="sushi",
+            channel="c",
+            type="web",
+            number=1,
+            release=1,
+            uid=1,
+            command="run",
+            size="standard-1x",
+            slug=wish().slug,  # type: ignore[arg-type]
+            env={},
+        )
+        await stage.host.start(spec, Launched("127.0.0.1", 20_000))
+        await stage.begin()
+        await stage.settle()
+        assert stage.host.host == {}
+        assert stage.states() == {}
+
+    told(story)
+
+
+def test_a_kill_between_drain_and_clean(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.wish(web=1)
+        real = stage.host.clean
+
+        async def never(_: str) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        stage.host.clean = never  # type: ignore[method-assign]
+        stage.host.crash("web.1")
+        settling = asyncio.create_task(stage.settle())
+        while not any("exited" in line for line in stage.said):
+            await asyncio.sleep(0)
+        await stage.kill()
+        assert settling.cancelled()
+        stage.host.clean = real  # type: ignore[method-assign]
+        await stage.restart_control()
+        assert len(stage.host.host) == 1
+
+    told(story)
+
+
+def test_what_waits_to_be_read_is_not_cleared(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.ships = False
+        await stage.wish(web=1)
+        ended = stage.host.crash("web.1")
+        await stage.settle()
+        for _ in range(2):
+            await stage.restart_control()
+            assert ended in stage.host.host
+        stage.ships = True
+        await stage.settle()
+        assert ended not in stage.host.host
+
+    told(story)
+
+
+def test_a_launcher_that_cannot_look_stops_the_start(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.wish(web=1)
+        await stage.kill()
+        real = stage.host.adopt
+
+        async def blind() -> None:
+            raise Unavailable("too many open files")
+
+        stage.host.adopt = blind  # type: ignore[method-assign, assignment]
+        with pytest.raises(Unavailable):
+            await stage.begin()
+        stage.host.adopt = real  # type: ignore[method-assign]
+        await stage.restart_control()
+        assert stage.states() == {"web.1": "up"}
+        assert len(stage.host.host) == 1
+
+    told(story)
+
+
+def test_a_crash_loop_is_remembered(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.wish(worker=1)
+        for _ in range(4):
+            stage.host.crash("worker.1")
+            await stage.settle()
+            if not stage.host.running():
+                break
+        await stage.kill()
+        await stage.begin()
+        assert stage.states() == {"worker.1": "crashed"}
+        assert stage.reason("worker.1") == "exited with status 1"
+        await stage.conductor.wish(wish(worker=1), by=NED)
+        await stage.settle()
+        assert stage.states() == {"worker.1": "starting"}
+        stage.host.crash("worker.1")
+        await stage.settle()
+        assert stage.states() == {"worker.1": "crashed"}, "not its first crash"
+
+    told(story)
