@@ -6,6 +6,7 @@ edge; what cannot be one raises `Malformed`, whose message a user can act on.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -122,6 +123,31 @@ class ReleaseNumber(int):
     def __str__(self) -> str:
         """The number as users see it."""
         return f"v{int(self)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port to listen on; an IPv6 host stands without brackets."""
+
+    host: str
+    port: int
+
+    @property
+    def is_wildcard(self) -> bool:
+        """Whether it stands for every address of the machine."""
+        return self.host in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not listened on
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
+        except ValueError:
+            return self.host.rstrip(".").lower() in ("localhost", "localhost.localdomain")
+
+    def __str__(self) -> str:
+        """The form it is typed in; IPv6 in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

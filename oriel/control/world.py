@@ -6,7 +6,6 @@ Must not know how a room is made or in which order they start.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from oriel import faults
 from oriel.builder import Builder, Repositories
 from oriel.clock import Clock
 from oriel.ledger import Vault
+from oriel.lexicon import Address
 from oriel.logplex.client import Logplex
 from oriel.manifold import Conductor
 from oriel.people.throttle import Throttle
@@ -25,34 +25,6 @@ from oriel.store.database import Database
 
 CHANGE_WAIT_S = 30.0
 """How long a change of an app waits for the one before it (design: A release's way)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A host and a port to listen on; the host may be an IPv6 address, without brackets."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """`127.0.0.1:5050` or `[::1]:5050`."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-    @property
-    def is_wildcard(self) -> bool:
-        """Whether it stands for every address of the machine."""
-        return self.host in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not listened on
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from oriel.house import doctor as doctors
 from oriel.house import probes, settings
 from oriel.house import up as ups
 from oriel.house.layout import Layout, default_data
-from oriel.house.settings import Address, Flags
+from oriel.house.settings import Flags, parse_address
 
 MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
@@ -76,8 +76,8 @@ def doctor(data: Path | None, api: str | None, web: str | None, as_json: bool) -
     web = web or (str(kept.web) if kept else settings.DEFAULT_WEB)
     machine = probes.look(
         directory,
-        Address.parse(api, "--api"),
-        Address.parse(web, "--web"),
+        parse_address(api, "--api"),
+        parse_address(web, "--web"),
         SystemClock(),
         os.environ,
     )

@@ -27,7 +27,7 @@ from oriel.builder import Builder, Environment, Repositories
 from oriel.clock import Clock, SystemClock
 from oriel.control import accounts, recovery, running
 from oriel.control.shipper import Shipper
-from oriel.control.world import Address, Settings, World
+from oriel.control.world import Settings, World
 from oriel.house import settings as house_settings
 from oriel.house.holders import Holders
 from oriel.house.layout import Layout
@@ -214,8 +214,8 @@ async def _stop_dynos(world: World) -> None:
 def _settings(data: Path, kept: house_settings.Settings) -> Settings:
     return Settings(
         data=data,
-        api=Address(kept.api.host, kept.api.port),
-        web=Address(kept.web.host, kept.web.port),
+        api=kept.api,
+        web=kept.web,
         domain=kept.domain,
         tls=kept.tls_cert is not None,
         uid_base=UID_BASE if os.geteuid() == 0 else None,

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from oriel import faults
 from oriel.house.layout import Layout
-from oriel.house.settings import Address, Settings
+from oriel.house.settings import Settings
+from oriel.lexicon import Address
 from oriel.sandbox import capabilities
 
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")

@@ -21,7 +21,7 @@ from oriel.clock import Clock
 from oriel.house import preflight
 from oriel.house.door import Visitor
 from oriel.house.layout import Layout
-from oriel.house.settings import Address
+from oriel.lexicon import Address
 from oriel.sandbox import capabilities
 
 PROBE_TIMEOUT_S = 5.0

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from oriel import faults
+from oriel.lexicon import Address
 
 VERSION = 1
 DEFAULT_API = "127.0.0.1:5050"
@@ -26,37 +27,6 @@ BESIDE = "sqlite:///oriel.db"
 
 _HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.(?!-)[A-Za-z0-9-]{1,63})*\.?")
 _DATABASE_URL = re.compile(r"(postgresql|postgres|sqlite)(\+\w+)?://\S+")
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """A host and a port to listen on."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def parse(cls, text: str, flag: str) -> Address:
-        """`127.0.0.1:5050`, `localhost:5050`, `[::1]:5050` or `:5050`; `flag` is for the error."""
-        host, separator, port = text.rpartition(":")
-        bracketed = host.startswith("[") and host.endswith("]")
-        host = host[1:-1] if bracketed else host or "127.0.0.1"
-        if not (separator and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise _bad_address(text, flag)
-        if (":" in host) != bracketed or not (_is_ip(host) or _HOSTNAME.fullmatch(host)):
-            raise _bad_address(text, flag)
-        return cls(host, int(port))
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        if _is_ip(self.host):
-            return ipaddress.ip_address(self.host.partition("%")[0]).is_loopback
-        return self.host.rstrip(".").lower() in ("localhost", "localhost.localdomain")
-
-    def __str__(self) -> str:
-        """The form it was typed in; IPv6 in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +124,14 @@ class Flags:
 def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
     """What the flags make of the settings kept from last time; refuses what is unsafe."""
     base = kept or Settings(
-        api=Address.parse(DEFAULT_API, "--api"),
-        web=Address.parse(DEFAULT_WEB, "--web"),
+        api=parse_address(DEFAULT_API, "--api"),
+        web=parse_address(DEFAULT_WEB, "--web"),
         database=_own_database(data),
     )
     settled = replace(
         base,
-        api=Address.parse(flags.api, "--api") if flags.api else base.api,
-        web=Address.parse(flags.web, "--web") if flags.web else base.web,
+        api=parse_address(flags.api, "--api") if flags.api else base.api,
+        web=parse_address(flags.web, "--web") if flags.web else base.web,
         domain=base.domain if flags.domain is None else _domain(flags.domain),
         database=_database(flags.database) if flags.database else base.database,
         key_file=_absolute(flags.key_file, base.key_file),
@@ -205,6 +175,18 @@ def as_dict(settings: Settings) -> dict[str, Any]:
     """The settings as JSON values, the database's password masked."""
     shown: dict[str, Any] = json.loads(settings.to_json())
     return shown | {"database": masked_database(settings.database)}
+
+
+def parse_address(text: str, flag: str) -> Address:
+    """`127.0.0.1:5050`, `localhost:5050`, `[::1]:5050` or `:5050`; `flag` is for the error."""
+    host, separator, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host or "127.0.0.1"
+    if not (separator and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise _bad_address(text, flag)
+    if (":" in host) != bracketed or not (_is_ip(host) or _HOSTNAME.fullmatch(host)):
+        raise _bad_address(text, flag)
+    return Address(host, int(port))
 
 
 def _refuse_unsafe(settings: Settings) -> None:

@@ -17,10 +17,10 @@ from oriel import faults
 from oriel.api.app import build
 from oriel.clock import SystemClock
 from oriel.control import accounts, apps, releasing
-from oriel.control.world import Address, Settings, World
+from oriel.control.world import Settings, World
 from oriel.ledger import Draft, Slug, settings, slugs, vault
 from oriel.ledger import releases as ledger_releases
-from oriel.lexicon import Actor, DynoName
+from oriel.lexicon import Actor, Address, DynoName
 from oriel.logplex.client import Batch, Query
 from oriel.manifold import Dyno, Exit, Wish
 from oriel.people.throttle import Throttle

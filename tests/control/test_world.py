@@ -9,7 +9,8 @@ import pytest
 
 from oriel import faults
 from oriel.control import world as worlds
-from oriel.control.world import Address, Gates, Settings
+from oriel.control.world import Gates, Settings
+from oriel.lexicon import Address
 
 
 def test_changes_of_one_app_take_turns() -> None:

@@ -12,7 +12,7 @@ from oriel.house import doctor, probes
 from oriel.house.commands import doctor as command
 from oriel.house.doctor import Finding
 from oriel.house.probes import Machine, Port
-from oriel.house.settings import Address
+from oriel.lexicon import Address
 
 GIB = 1024**3
 API = Address("127.0.0.1", 5050)

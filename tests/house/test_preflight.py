@@ -9,7 +9,7 @@ import pytest
 from oriel import faults
 from oriel.house import preflight
 from oriel.house.layout import Layout
-from oriel.house.settings import Address
+from oriel.lexicon import Address
 
 
 def test_a_new_data_directory_is_private(short_path: Path) -> None:

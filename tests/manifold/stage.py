@@ -25,7 +25,6 @@ from oriel.manifold.machine import ENDED
 from oriel.manifold.tables import dyno_events
 from oriel.store import outbox
 from oriel.store.database import Database
-
 from tests.fakes.clock import SteppedClock
 from tests.fakes.launcher import FakeLauncher
 
@@ -118,6 +117,7 @@ class Stage:
     wished: Wish | None = None
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _heard: int = 0
+    _kept: int = 0
 
     async def begin(self, dies_at: int | None = None) -> None:
         """Control starts, and carries the outbox to the channel."""
@@ -187,7 +187,9 @@ class Stage:
         """Control's shipper: lines to the channel, ended instances drained and cleaned."""
         waiting = await self.db.read(outbox.waiting)
         for posted in waiting:
-            self.said.append(f"{posted.line.ps}: {posted.line.text}")
+            if posted.id > self._kept:  # As logplex does: each id once.
+                self.said.append(f"{posted.line.ps}: {posted.line.text}")
+                self._kept = posted.id
             await self.db.write(lambda conn, id=posted.id: outbox.delivered(conn, id))
             if posted.line.drain:
                 await self.or_death(self.conductor.drained(posted.line.drain))
