@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from oriel import faults
+from oriel.cli.options import example
 from oriel.clock import SystemClock
 from oriel.house import doctor as doctors
 from oriel.house import probes, settings
@@ -32,7 +33,13 @@ _data_option = click.option(
 )
 
 
-@click.command()
+@click.command(
+    epilog=example(
+        "oriel up",
+        "oriel up --data /srv/oriel --web 0.0.0.0:80 --domain apps.example.com",
+        "oriel up --api [::1]:5050 --web [::1]:8080",
+    )
+)
 @_data_option
 @click.option("--api", metavar="HOST:PORT", help="Where the API and git listen.")
 @click.option("--web", metavar="HOST:PORT", help="Where apps answer.")
@@ -55,7 +62,7 @@ def up(data: Path | None, **flags: Any) -> int:
     return ups.up(_data(data), Flags(**flags), _surroundings())
 
 
-@click.command()
+@click.command(epilog=example("oriel down", "oriel down --dynos"))
 @_data_option
 @click.option("--dynos", is_flag=True, help="Stop the dynos too.")
 def down(data: Path | None, dynos: bool) -> int:
@@ -63,7 +70,7 @@ def down(data: Path | None, dynos: bool) -> int:
     return ups.down(_data(data), dynos=dynos, outside=_surroundings())
 
 
-@click.command()
+@click.command(epilog=example("oriel doctor", "oriel doctor --api 0.0.0.0:5050 --json"))
 @_data_option
 @click.option("--api", metavar="HOST:PORT", help="Where the API would listen.")
 @click.option("--web", metavar="HOST:PORT", help="Where apps would answer.")

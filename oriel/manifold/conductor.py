@@ -25,6 +25,11 @@ from oriel.manifold.roster import Roster, Slot
 from oriel.sandbox.confinement import Exit
 from oriel.store.database import Database
 
+TAKEN_WITHIN_S = 5.0
+"""How long a restart or stop waits to be on record before it is answered. Only where the disk is
+full, or a launch is under way, it is not: then it is still carried out, but a kill may lose it.
+"""
+
 FORGET_TIMEOUT_S = 60.0
 """How long the dynos of a destroyed app may take to go: R12, and their last words."""
 
@@ -106,10 +111,12 @@ class Conductor:
         """Restart all dynos of an app, of a type, or one; how many. NotFound when none is."""
         app = self._app(app_id)
         chosen = self._chosen(app, only)
+        before = [slot.instance for slot in chosen if slot.instance]
         for slot in chosen:
             slot.crashes, slot.stopped = 0, False
             self._replace(app, slot, f"restarted by {by.email}")
         self._notify(app_id)
+        await self._taken(before)
         return len(chosen)
 
     async def stop(self, app_id: str, only: str | None, by: Actor) -> int:
@@ -126,6 +133,7 @@ class Conductor:
         for instance in once:
             instance.stop("down", reason)
         self._notify(app_id)
+        await self._taken([*once, *(slot.instance for slot in chosen if slot.instance)])
         return len(chosen) + len(once)
 
     def dynos(self, app_id: str) -> tuple[Dyno, ...]:
@@ -366,6 +374,12 @@ class Conductor:
         self._moved = asyncio.Event()
         if app_id:
             self._tell_changed(app_id)
+
+    async def _taken(self, asked: list[Instance]) -> None:
+        """Wait until the stops asked of some instances are on record."""
+        await self._within(
+            TAKEN_WITHIN_S, self._until(lambda: all(each.has_taken_stop for each in asked))
+        )
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():

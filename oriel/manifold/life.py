@@ -120,6 +120,11 @@ class Instance:
         return any(task and not task.done() for task in (self._task, self._aftermath))
 
     @property
+    def has_taken_stop(self) -> bool:
+        """Whether a stop that was asked is on record, or came too late."""
+        return self.life.fate is not None or (self.has_ended and not self.is_busy)
+
+    @property
     def was_stopped_by_hand(self) -> bool:
         """Whether a user asked for its end."""
         return self.is_leaving and self.life.reason.startswith(events.STOPPED)

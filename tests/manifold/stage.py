@@ -167,6 +167,14 @@ class Stage:
         await self.or_death(self.conductor.wish(self.wished, by=by))
         await self.settle()
 
+    async def ask(self, work: Awaitable[Any]) -> Any:
+        """The answer to what a user asks, which may take some time of the clock's."""
+        asked = asyncio.ensure_future(work)
+        await self.settle()
+        while not asked.done():
+            await self.advance(0.1)
+        return asked.result()
+
     async def settle(self) -> None:
         """Until nothing moves but the clock."""
         calm = 0

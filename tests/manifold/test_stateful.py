@@ -9,7 +9,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -57,9 +57,11 @@ class Life(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 9), code=st.sampled_from([0, 1, 137, None]))
     def crash(self, pick: int, code: int | None) -> None:
-        running = self.stage.host.running()
-        if running:
-            self.stage.host.end(running[pick % len(running)].spec.instance, code)
+        async def crash() -> None:
+            if running := self.stage.host.running():
+                self.stage.host.end(running[pick % len(running)].spec.instance, code)
+
+        self.do(crash())
 
     @rule(obeys=st.booleans(), serves=st.booleans(), refuses=st.sampled_from(["", "", "no room"]))
     def change_of_manners(self, obeys: bool, serves: bool, refuses: str) -> None:
@@ -70,7 +72,7 @@ class Life(RuleBasedStateMachine):
     def restart(self, only: str) -> None:
         if self.chosen(only):
             self.stopped -= self.chosen(only)
-            self.do(self.stage.conductor.restart(self.stage.app, only, KATE))
+            self.do(self.stage.ask(self.stage.conductor.restart(self.stage.app, only, KATE)))
 
     @rule(only=st.sampled_from(["web", "worker.1"]))
     def stop(self, only: str) -> None:
@@ -78,7 +80,7 @@ class Life(RuleBasedStateMachine):
         if self.chosen(only):
             self.do(self.stage.settle())
             self.stopped |= self.chosen(only)
-            self.do(self.stage.conductor.stop(self.stage.app, only, KATE))
+            self.do(self.stage.ask(self.stage.conductor.stop(self.stage.app, only, KATE)))
 
     @rule(by_s=st.sampled_from([0.0, 0.6, 2.0, 31.0, 400.0]))
     def time_passes(self, by_s: float) -> None:
@@ -156,5 +158,7 @@ TestLife.settings = settings(
     max_examples=30,
     stateful_step_count=20,
     deadline=None,
+    # Shrinking takes minutes here; the steps as they came are read as easily.
+    phases=(Phase.reuse, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -1,0 +1,170 @@
+"""How a release is made: one at a time, whole, whoever waits for it; and what a kill leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oriel import faults
+from oriel.control import apps, config, recovery, releases, releasing
+from oriel.control import world as worlds
+from oriel.ledger import releases as ledger
+from oriel.manifold import Exit
+from tests.api.world import NED, Site, play
+
+APP = "foobaz"
+
+
+class Gate:
+    """A release command that ends when it is told to."""
+
+    def __init__(self, site: Site, code: int = 0) -> None:
+        self.begun, self.end = asyncio.Event(), asyncio.Event()
+        self.code = code
+        site.conductor.run_once = self.run  # type: ignore[method-assign]
+
+    async def run(self, *args: Any, **more: Any) -> Exit:
+        self.begun.set()
+        await self.end.wait()
+        return Exit(code=self.code)
+
+
+async def deployed(site: Site) -> None:
+    """An app with a release command, at v2."""
+    await apps.create_app(site.world, await site.actor(NED), APP)
+    await site.deploy(APP, "a", web="run", release="migrate")
+
+
+async def statuses(site: Site) -> list[str]:
+    listed = await releases.releases(site.world, await site.actor(NED), APP, limit=9)
+    return [card.release.status for card in listed]
+
+
+def test_a_long_release_command_is_answered_as_pending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert releasing.make.__kwdefaults__ is not None
+    monkeypatch.setitem(releasing.make.__kwdefaults__, "patience_s", 0.01)
+
+    async def tell(site: Site) -> None:
+        actor = await site.actor(NED)
+        await apps.create_app(site.world, actor, APP)
+        await site.deploy(APP, "a", web="run", release="migrate")
+        await asyncio.gather(*site.world.background)
+        gate = Gate(site)
+        _, release = await config.set_config(site.world, actor, APP, {"A": "1"})
+        assert release is not None
+        assert release.status == "pending"
+        assert await config.config_vars(site.world, actor, APP) == {}
+        gate.end.set()
+        await asyncio.gather(*site.world.background)
+        assert await statuses(site) == ["succeeded"] * 3
+        assert await config.config_vars(site.world, actor, APP) == {"A": "1"}
+
+    play(tmp_path / "data", tell)
+
+
+def test_another_change_waits_and_is_refused_when_that_takes_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def tell(site: Site) -> None:
+        await deployed(site)
+        gate = Gate(site)
+        actor = await site.actor(NED)
+        first = asyncio.create_task(config.set_config(site.world, actor, APP, {"A": "1"}))
+        await gate.begun.wait()
+        monkeypatch.setattr(worlds, "CHANGE_WAIT_S", 0.01)
+        with pytest.raises(faults.ReleasePending, match=APP):
+            await releases.roll_back(site.world, actor, APP, None)
+        monkeypatch.setattr(worlds, "CHANGE_WAIT_S", 10)
+        second = asyncio.create_task(config.set_config(site.world, actor, APP, {"B": "2"}))
+        gate.end.set()
+        await asyncio.gather(first, second)
+        assert await config.config_vars(site.world, actor, APP) == {"A": "1", "B": "2"}
+
+    play(tmp_path / "data", tell)
+
+
+def test_once_appended_it_is_done_though_nobody_waits(tmp_path: Path) -> None:
+    async def tell(site: Site) -> None:
+        await deployed(site)
+        gate = Gate(site)
+        actor = await site.actor(NED)
+        change = asyncio.create_task(config.set_config(site.world, actor, APP, {"A": "1"}))
+        await gate.begun.wait()
+        change.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await change
+        gate.end.set()
+        await asyncio.gather(*site.world.background)
+        assert await statuses(site) == ["succeeded"] * 3
+
+    play(tmp_path / "data", tell)
+
+
+def test_a_failed_release_command_keeps_the_head(tmp_path: Path) -> None:
+    async def tell(site: Site) -> None:
+        await deployed(site)
+        gate = Gate(site, code=3)
+        gate.end.set()
+        actor = await site.actor(NED)
+        _, release = await config.set_config(site.world, actor, APP, {"A": "1"})
+        assert release is not None
+        assert (release.status, release.status_reason) == (
+            "failed",
+            "release command exited with status 3",
+        )
+        assert await config.config_vars(site.world, actor, APP) == {}
+        assert site.conductor.wishes[next(iter(site.conductor.wishes))].release == 2
+
+    play(tmp_path / "data", tell)
+
+
+def test_a_kill_while_a_release_command_runs_fails_its_release(tmp_path: Path) -> None:
+    async def tell(site: Site) -> None:
+        await deployed(site)
+        gate = Gate(site)
+        actor = await site.actor(NED)
+        change = asyncio.create_task(config.set_config(site.world, actor, APP, {"A": "1"}))
+        await gate.begun.wait()
+        # The next start finds a pending release that nobody settles any more.
+        await site.world.db.write(lambda conn: recovery._fail_pending(conn, site.world))
+        assert await statuses(site) == ["failed", "succeeded", "succeeded"]
+        report = await site.world.db.read(
+            lambda conn: ledger.head(conn, next(iter(site.conductor.wishes)))
+        )
+        assert report is not None
+        assert report.version == 2
+        change.cancel()
+        for task in site.world.background:
+            task.cancel()
+
+    play(tmp_path / "data", tell)
+
+
+def test_only_what_changes_is_told(tmp_path: Path) -> None:
+    """Setting a var to what it is makes no release; of several, the changed ones are named."""
+
+    async def tell(site: Site) -> None:
+        actor = await site.actor(NED)
+        await apps.create_app(site.world, actor, APP)
+        await config.set_config(site.world, actor, APP, {"A": "1", "B": "2"})
+        values, release = await config.set_config(site.world, actor, APP, {"A": "1"})
+        assert (values, release) == ({"A": "1", "B": "2"}, None)
+        _, release = await config.set_config(site.world, actor, APP, {"A": "1", "B": "3"})
+        assert release is not None
+        assert release.description == "Config add B"
+
+    play(tmp_path / "data", tell)
+
+
+@pytest.mark.parametrize("name", ["api", "oriel"])
+def test_names_of_the_api_are_kept(tmp_path: Path, name: str) -> None:
+    async def tell(site: Site) -> None:
+        with pytest.raises(faults.Invalid, match="kept for Oriel"):
+            await apps.create_app(site.world, await site.actor(NED), name)
+
+    play(tmp_path / "data", tell)
