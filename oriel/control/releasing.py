@@ -84,7 +84,9 @@ async def make(
     task.add_done_callback(world.background.discard)
     if patience_s is not None:
         await asyncio.wait({task}, timeout=patience_s)
-        if not task.done() and appended.done():
+        either: set[asyncio.Future[Any]] = {task, appended}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
             return appended.result()
     return await _whole(task)
 

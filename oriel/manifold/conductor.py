@@ -333,10 +333,17 @@ class Conductor:
         """Take over an instance of an earlier process, or record how it ended."""
         spec = found.spec
         life = Life(
-            state=entry.state, is_web=spec.type == "web", once=spec.once, reason=entry.cause
+            state=entry.state,
+            is_web=spec.type == "web",
+            once=spec.once,
+            reason=entry.cause,
+            doomed=entry.state == "starting" and bool(entry.cause),
         )
         instance = self._instance(spec, life, since=entry.at, at=found.launched)
-        out = self._app(spec.app_id).seat(instance, runs=found.exit is None)
+        out = self._app(spec.app_id).seat(instance)
+        if out and out.exit is None and not out.is_leaving:
+            # A kill came between the start of the one and the stop of the other.
+            out.stop("restart", "another took its place")
         if found.exit is not None:
             instance.settle(found.exit)
             return
@@ -344,8 +351,6 @@ class Conductor:
         if spec.once:
             # Whoever waited for it is gone; a release command's release is failed.
             instance.stop("down", "the platform was restarted")
-        if out:
-            out.stop("restart", "another took its place")
 
     def _lay(self, entry: events.Entry) -> None:
         """A dyno that does not run stays known: one stopped by hand stays down, and of one that

@@ -22,8 +22,17 @@ STOPPED = "stopped by "
 
 _events = dyno_events.c
 _insert = insert(dyno_events)
-_newest_ids = select(func.max(_events.id)).group_by(_events.instance)
-_living = select(dyno_events).where(_events.id.in_(_newest_ids)).where(_events.state.notin_(ENDED))
+_spans = (
+    select(func.min(_events.id).label("first"), func.max(_events.id).label("last"))
+    .group_by(_events.instance)
+    .subquery()
+)
+_living = (
+    select(dyno_events)
+    .join(_spans, _events.id == _spans.c.last)
+    .where(_events.state.notin_(ENDED))
+    .order_by(_spans.c.first)
+)
 _newest_of_names = select(func.max(_events.id)).group_by(_events.app_id, _events.name)
 _resting = (
     select(dyno_events)
@@ -137,8 +146,8 @@ def newest(conn: Connection, instance: str) -> Entry | None:
 
 
 def living(conn: Connection) -> list[Entry]:
-    """Every instance whose last entry is not an end: after a kill, some of these have ended, or
-    never began.
+    """Every instance whose last entry is not an end, in the order in which they were begun: after
+    a kill, some of these have ended, or were never launched.
     """
     return [_entry(row) for row in conn.execute(_living)]
 

@@ -146,7 +146,9 @@ class Instance:
     def resume(self) -> None:
         """Go on with one that was adopted, running: what was ordered may not have been done."""
         self._run()
-        if self.life.state == "starting":
+        if self.life.doomed:
+            self._spawn(self._launcher.kill(self.spec.instance))
+        elif self.life.state == "starting":
             self._wait_ready(self._elapsed_s())
         elif self.life.state == "stopping":
             self._later(EXIT_TIMEOUT_S - self._elapsed_s(), machine.ExitTimedOut(EXIT_TIMEOUT_S))
@@ -237,7 +239,8 @@ class Instance:
 
     async def _record(self, life: Life, orders: tuple[Order, ...]) -> None:
         says = [order for order in orders if isinstance(order, machine.Say)]
-        changed = life.state != self.life.state
+        # A new reason is an entry too: a dyno that is stopping anyway, and now by hand.
+        changed = (life.state, life.reason) != (self.life.state, self.life.reason)
         now = self._clock.wall()
         tries = 0
 
@@ -260,9 +263,10 @@ class Instance:
                 # A mistake of our own: the dyno is still looked after, without its record.
                 _log.exception("%s of %s cannot be recorded", life.state, self.spec.instance)
                 break
+        if life.state != self.life.state:
+            self.since = now
         self.life = life
         if changed:
-            self.since = now
             self._changed(self)
 
     async def _carry_out(self, order: Order) -> None:

@@ -20,8 +20,8 @@ class Past:
     """Every instance that needs something done."""
 
     living: tuple[tuple[Found, Entry], ...]
-    """Recorded as living: those that run first, then those that ended while nobody looked, or
-    were never launched (a kill came between the record and the launch).
+    """Recorded as living, in the order in which they were begun: those that run, that ended
+    while nobody looked, or were never launched (a kill came between the record and the launch).
     """
     remains: tuple[tuple[Found, bool], ...]
     """Recorded to their end, or not at all, with something left of them; and whether that still
@@ -41,7 +41,7 @@ async def look(launcher: Launcher, db: Database) -> Past:
     found = {each.spec.instance: each for each in await launcher.adopt()}
     pairs = [(found.pop(entry.instance, _nothing(entry)), entry) for entry in living]
     return Past(
-        living=tuple(sorted(pairs, key=lambda pair: pair[0].exit is not None)),
+        living=tuple(pairs),
         remains=tuple((each, each.spec.instance in awaited) for each in found.values()),
         resting=tuple(resting),
     )

@@ -66,31 +66,18 @@ class Roster:
         leaving = [each for each in self.leaving if each.spec.name == name]
         return len([each for each in leaving if not each.has_ended]) > 1
 
-    def seat(self, instance: Instance, *, runs: bool) -> Instance | None:
-        """Give an adopted instance its place; gives the one that must make room, if any.
+    def seat(self, instance: Instance) -> Instance | None:
+        """Give an adopted instance its place; gives the one whose place it takes, if any.
 
-        Those that run are seated before those that have ended.
+        They come in the order in which they were begun: the last of a name is the one that was
+        in its slot when control was killed.
         """
         if instance.spec.once:
             self.once.add(instance)
             return None
         slot = self.slots.setdefault(instance.spec.name, Slot(instance.spec.name))
-        other = slot.instance
-        if other is None:
-            slot.instance, out = instance, None
-        elif runs and _is_newer(instance, other):
-            slot.instance, out = instance, other
-        else:
-            out = instance
+        slot.instance, out = instance, slot.instance
+        slot.stopped = instance.was_stopped_by_hand
         if out is not None:
             self.leaving.add(out)
-        slot.stopped = slot.instance is not None and slot.instance.was_stopped_by_hand
-        return out if runs and out is not None and not out.is_leaving else None
-
-
-def _is_newer(one: Instance, other: Instance) -> bool:
-    return (not one.is_leaving, one.spec.release, one.since) > (
-        not other.is_leaving,
-        other.spec.release,
-        other.since,
-    )
+        return out

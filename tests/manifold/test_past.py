@@ -196,6 +196,48 @@ def test_the_boot_time_out_goes_on_where_it_was(told: Play) -> None:
     told(story)
 
 
+def test_one_that_was_being_killed_is_killed(told: Play) -> None:
+    """A kill comes between the record of R10 and the SIGKILL itself."""
+
+    async def story(stage: Stage) -> None:
+        stage.host.serves = False
+        await stage.wish(web=1)
+        first = stage.host.named("web.1")
+        kill = stage.host.kill
+
+        async def late(_: str) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        stage.host.kill = late  # type: ignore[method-assign]
+        await stage.advance(61)
+        await stage.kill()
+        stage.host.kill = kill  # type: ignore[method-assign]
+        first.listens = stage.host.serves = True
+        await stage.restart_control()
+        assert first.exit is not None
+        assert stage.states() == {"web.1": "up"}
+        assert sum("R10" in line for line in stage.lines("web.1")) == 1
+
+    told(story)
+
+
+def test_a_stop_by_hand_of_one_that_is_on_its_way_out_is_remembered(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.host.obeys = False
+        await stage.wish(worker=1)
+        for _ in range(2):
+            await stage.conductor.restart(stage.app, "worker.1", NED)
+        await stage.conductor.stop(stage.app, "worker.1", KATE)
+        await stage.settle()
+        await stage.kill()
+        stage.host.reboot()
+        await stage.restart_control()
+        await stage.advance(100)
+        assert stage.states() == {"worker.1": "down"}
+
+    told(story)
+
+
 def test_one_that_became_ready_while_control_was_dead_is_not_timed_out(told: Play) -> None:
     async def story(stage: Stage) -> None:
         stage.host.serves = False

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from oriel.manifold.machine import ENDED
+from oriel.manifold.roster import Slot
 
 from .stage import KATE, NED, Stage, opened, wish
 
@@ -76,9 +77,9 @@ class Life(RuleBasedStateMachine):
 
     @rule(only=st.sampled_from(["web", "worker.1"]))
     def stop(self, only: str) -> None:
-        # Where control has not yet seen a start, there is nobody to remember as stopped.
-        if self.chosen(only):
-            self.do(self.stage.settle())
+        # A slot whose newest release has not begun has nobody to remember as stopped.
+        self.do(self.stage.settle())
+        if self.chosen(only) and not self.waits(only):
             self.stopped |= self.chosen(only)
             self.do(self.stage.ask(self.stage.conductor.stop(self.stage.app, only, KATE)))
 
@@ -96,7 +97,8 @@ class Life(RuleBasedStateMachine):
             self.stopped.clear()  # What was not recorded was not done.
             self.do(self.stage.begin())
             self.do(self.stage.settle())
-            self.stopped = {n for n, state in self.stage.states().items() if state == "down"}
+            slots = self.slots("web") + self.slots("worker")
+            self.stopped = {str(slot.name) for slot in slots if slot.stopped}
             if self.stage.wished:
                 self.do(self.stage.conductor.wish(self.stage.wished, by=NED))
                 self.do(self.stage.settle())
@@ -117,13 +119,16 @@ class Life(RuleBasedStateMachine):
         if hasattr(self, "stage"):
             assert self.stage.host.most <= 2
 
+    def slots(self, only: str) -> list[Slot]:
+        app = self.stage.conductor._apps.get(self.stage.app)
+        slots = app.slots.values() if app else ()
+        return [slot for slot in slots if only in (slot.name.type, str(slot.name))]
+
     def chosen(self, only: str) -> set[str]:
-        slots = self.stage.conductor._apps.get(self.stage.app)
-        return {
-            str(slot.name)
-            for slot in (slots.slots.values() if slots else ())
-            if only in (slot.name.type, str(slot.name)) and slot.instance
-        }
+        return {str(slot.name) for slot in self.slots(only) if slot.instance}
+
+    def waits(self, only: str) -> bool:
+        return any(slot.waiting for slot in self.slots(only))
 
     def teardown(self) -> None:
         if not hasattr(self, "stage"):

@@ -1,0 +1,333 @@
+"""What every launcher must do, told once and held against each: the fake one that other tests
+stand on, and the local one with real processes. A cluster's launcher only has to join them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from oriel.clock import SystemClock, new_id
+from oriel.manifold.launcher import Launched, Launcher, LaunchSpec
+from oriel.manifold.local.launcher import LocalLauncher
+from oriel.sandbox import Exit, Sandboxes
+from tests.fakes.launcher import FakeLauncher
+
+UID = os.getuid() or 200_001
+PATIENCE_S = 20.0
+
+
+class Bench(Protocol):
+    """A launcher, and what a test sees around it."""
+
+    launcher: Launcher
+    held: list[str]
+    released: list[str]
+    slug: Path
+
+    async def desert(self) -> None:
+        """Control is killed and starts again: `launcher` is the new one's."""
+
+    def said(self, instance: str) -> str:
+        """What an instance has written by now."""
+
+    def left(self) -> list[str]:
+        """The instances of which anything is left."""
+
+
+class FakeBench:
+    """The fake launcher's host."""
+
+    def __init__(self, root: Path) -> None:
+        self.held: list[str] = []
+        self.released: list[str] = []
+        self.slug = root
+        self.fake = FakeLauncher(noting(self.held), noting(self.released))
+        self.launcher: Launcher = self.fake
+
+    async def close(self) -> None:
+        return
+
+    async def desert(self) -> None:
+        self.fake.desert()
+
+    def said(self, instance: str) -> str:
+        return "".join(self.fake.host[instance].output)
+
+    def left(self) -> list[str]:
+        return list(self.fake.host)
+
+
+class LocalBench:
+    """Real sandboxes, over a slug of one file."""
+
+    def __init__(self, root: Path, sandboxes: Sandboxes) -> None:
+        self.held: list[str] = []
+        self.released: list[str] = []
+        self.data = root / "data"
+        self.data.mkdir(mode=0o700)
+        self.slug = self.data / "slugs" / "app" / "digest"
+        self.slug.mkdir(parents=True)
+        (self.slug / "hello").write_text("hello\n")
+        for place in (self.slug, self.slug / "hello"):
+            os.chown(place, UID, UID)
+        self._sandboxes = sandboxes
+        self._fifos: dict[str, int] = {}
+        self._said: dict[str, bytes] = {}
+        self.launcher: Launcher = self._new(sandboxes)
+
+    def _new(self, sandboxes: Sandboxes) -> LocalLauncher:
+        """As logplex and `oriel up` do, a test holds each FIFO too."""
+
+        async def hold(instance: str) -> None:
+            self.held.append(instance)
+            if instance not in self._fifos:
+                path = self.data / "dynos" / instance / "out"
+                self._fifos[instance] = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+        return LocalLauncher(self.data, sandboxes, hold, noting(self.released), SystemClock())
+
+    async def desert(self) -> None:
+        await self._sandboxes.close()
+        self._sandboxes = Sandboxes()
+        await self._sandboxes.start()
+        self.launcher = self._new(self._sandboxes)
+
+    async def close(self) -> None:
+        for instance in self.left():
+            await self.launcher.kill(instance)
+            await self.launcher.clean(instance)
+        for descriptor in self._fifos.values():
+            os.close(descriptor)
+        await self._sandboxes.close()
+
+    def said(self, instance: str) -> str:
+        try:
+            while chunk := os.read(self._fifos[instance], 65536):
+                self._said[instance] = self._said.get(instance, b"") + chunk
+        except BlockingIOError:
+            pass
+        return self._said.get(instance, b"").decode(errors="replace")
+
+    def left(self) -> list[str]:
+        return sorted(each.name for each in (self.data / "dynos").glob("*"))
+
+
+def noting(where: list[str]) -> Callable[[str], Awaitable[None]]:
+    async def note(instance: str) -> None:
+        where.append(instance)
+
+    return note
+
+
+@asynccontextmanager
+async def opened(kind: str, root: Path) -> AsyncIterator[FakeBench | LocalBench]:
+    if kind == "fake":
+        yield FakeBench(root)
+        return
+    sandboxes = Sandboxes()
+    await sandboxes.start()
+    if not sandboxes.capabilities.user_namespaces:
+        pytest.skip("; ".join(sandboxes.capabilities.why))
+    bench = LocalBench(root, sandboxes)
+    try:
+        yield bench
+    finally:
+        await bench.close()
+
+
+class Hand:
+    """Starts instances on a bench and hears of their ends."""
+
+    def __init__(self, bench: FakeBench | LocalBench) -> None:
+        self.bench = bench
+        self.ends: list[tuple[str, Exit]] = []
+        bench.launcher.listen(lambda instance, exit_: self.ends.append((instance, exit_)))
+
+    async def start(self, command: str, type: str = "worker") -> LaunchSpec:
+        spec = LaunchSpec(
+            instance=new_id().replace("-", ""),
+            app_id="app",
+            app="sushi",
+            channel="c",
+            type=type,
+            number=1,
+            release=1,
+            uid=UID,
+            command=command,
+            size="standard-1x",
+            slug=self.bench.slug,
+            env={"SECRET": "s3cret"},
+        )
+        await self.bench.launcher.start(spec, self.bench.launcher.place(spec))
+        return spec
+
+    async def until(self, holds: Callable[[], object], what: str) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not holds():
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise AssertionError(f"not in time: {what}; ends: {self.ends}") from None
+
+    async def end_of(self, spec: LaunchSpec) -> Exit:
+        def told() -> list[Exit]:
+            return [exit_ for instance, exit_ in self.ends if instance == spec.instance]
+
+        await self.until(told, f"the end of {spec.command}")
+        await asyncio.sleep(0.02)
+        assert len(told()) == 1, "an end is told once"
+        return told()[0]
+
+    async def says(self, spec: LaunchSpec, text: str) -> None:
+        await self.until(lambda: text in self.bench.said(spec.instance), f"{text!r} is said")
+
+
+Story = Callable[[Hand], Awaitable[None]]
+
+
+@pytest.fixture(params=["fake", pytest.param("local", marks=pytest.mark.real)])
+def tell(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Story], None]:
+    def run(story: Story) -> None:
+        async def whole() -> None:
+            async with opened(request.param, tmp_path) as bench:
+                await story(Hand(bench))
+
+        asyncio.run(whole())
+
+    return run
+
+
+Tell = Callable[[Story], None]
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 255])
+def test_output_and_exit_code_are_told_once(tell: Tell, code: int) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await hand.start(f"echo hello; exit {code}")
+        assert await hand.end_of(spec) == Exit.of(code)
+        assert hand.bench.said(spec.instance) == "hello\n"
+        assert hand.bench.held == [spec.instance]
+
+    tell(story)
+
+
+def test_a_web_dyno_gets_a_port_of_its_own_and_is_told_it(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        launcher = hand.bench.launcher
+        spec = await hand.start("echo $PORT; exit 0", "web")
+        await hand.end_of(spec)
+        port = int(hand.bench.said(spec.instance))
+        places = [launcher.place(await hand.start("exit 0", "web")) for _ in range(3)]
+        assert all(isinstance(place, Launched) and place.port for place in places)
+        assert port not in {place.port for place in places}, "until it is cleaned away"
+        assert launcher.place(await hand.start("exit 0")).port is None
+
+    tell(story)
+
+
+def test_terminate_ends_one_that_obeys(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await hand.start("echo up; sleep 1000")
+        await hand.says(spec, "up")
+        await hand.bench.launcher.terminate(spec.instance)
+        assert await hand.end_of(spec) == Exit.of(143)
+
+    tell(story)
+
+
+def test_kill_ends_one_that_is_deaf_to_terminate(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await hand.start("trap '' TERM; echo up; sleep 1000; sleep 1000; sleep 1000")
+        await hand.says(spec, "up")
+        await hand.bench.launcher.terminate(spec.instance)
+        await asyncio.sleep(0.1)
+        assert hand.ends == []
+        await hand.bench.launcher.kill(spec.instance)
+        assert await hand.end_of(spec) == Exit.of(137)
+
+    tell(story)
+
+
+def test_what_is_asked_of_the_ended_and_the_unknown_is_no_error(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        launcher = hand.bench.launcher
+        spec = await hand.start("exit 0")
+        await hand.end_of(spec)
+        for instance in (spec.instance, "0123456789abcdef"):
+            await launcher.terminate(instance)
+            await launcher.kill(instance)
+        for instance in (spec.instance, spec.instance, "0123456789abcdef"):
+            await launcher.clean(instance)
+        assert len(hand.ends) == 1
+
+    tell(story)
+
+
+def test_clean_leaves_nothing_and_lets_go(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await hand.start("echo hello; exit 0")
+        other = await hand.start("sleep 1000")
+        await hand.end_of(spec)
+        await hand.bench.launcher.clean(spec.instance)
+        assert hand.bench.left() == [other.instance]
+        assert hand.bench.released == [spec.instance]
+        await hand.bench.launcher.kill(other.instance)
+        await hand.end_of(other)
+
+    tell(story)
+
+
+def test_adopt_finds_those_that_run_and_how_the_others_ended(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        runs = await hand.start("echo up; sleep 1000", "web")
+        ended = await hand.start("exit 7")
+        cleaned = await hand.start("exit 0")
+        await hand.says(runs, "up")
+        for spec in (ended, cleaned):
+            await hand.end_of(spec)
+        await hand.bench.launcher.clean(cleaned.instance)
+        await hand.bench.desert()
+        hand = Hand(hand.bench)
+        hand.bench.held.clear()
+        found = {each.spec.instance: each for each in await hand.bench.launcher.adopt()}
+        assert found.keys() == {runs.instance, ended.instance}
+        assert found[runs.instance].exit is None
+        assert found[ended.instance].exit == Exit(7)
+        assert found[runs.instance].launched.port is not None
+        assert found[runs.instance].spec.identity() == runs.identity()
+        assert sorted(hand.bench.held) == sorted(found)
+        assert hand.ends == [], "no end is told before adopt has come back"
+        await hand.bench.launcher.terminate(runs.instance)
+        assert await hand.end_of(runs) == Exit.of(143)
+        for instance in found:
+            await hand.bench.launcher.clean(instance)
+        assert hand.bench.left() == []
+
+    tell(story)
+
+
+def test_one_that_ends_while_nobody_watches(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await hand.start("echo up; sleep 1000")
+        await hand.says(spec, "up")
+        await hand.bench.desert()
+        await hand.bench.launcher.adopt()
+        await hand.bench.launcher.kill(spec.instance)  # By the first of two that follow.
+        await hand.bench.desert()
+        hand = Hand(hand.bench)
+
+        async def ended() -> bool:
+            return (await hand.bench.launcher.adopt())[0].exit is not None
+
+        if not await ended():
+            await hand.end_of(spec)
+        assert len(hand.ends) <= 1
+
+    tell(story)
