@@ -95,6 +95,7 @@ class Server:
         """End the server at once and remove its directory."""
         self._process.send_signal(3)  # SIGQUIT: at once; nothing here is worth a checkpoint
         self._process.wait(20)
+        self._listening.join(20)  # It ends with the server, and reads what is closed here.
         self._process.stderr.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -109,7 +110,8 @@ class Server:
                     ready.set()
             ready.set()
 
-        threading.Thread(target=listen, daemon=True).start()
+        self._listening = threading.Thread(target=listen, daemon=True)
+        self._listening.start()
         if not ready.wait(60) or self._process.poll() is not None:
             raise RuntimeError("PostgreSQL did not start: " + "".join(said))
 

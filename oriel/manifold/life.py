@@ -305,7 +305,8 @@ class Instance:
 
     def _wait_ready(self, elapsed_s: float) -> None:
         if not self.life.is_web or self.at.port is None:
-            self._later(ALIVE_S - elapsed_s, machine.Ready())
+            # A one-off is up as soon as it runs: it may be over in less than a moment.
+            self._later(0.0 if self.life.once else ALIVE_S - elapsed_s, machine.Ready())
             return
         # At least a moment: it may have become ready while nobody looked.
         left_s = max(1.0, self._boot_timeout_s - elapsed_s)

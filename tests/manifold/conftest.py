@@ -1,4 +1,4 @@
-"""A stage for each test, over a database that was migrated once."""
+"""A stage for each test, over a database that was migrated once; `database` is of both kinds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import database, url
+
 from .stage import Stage, Story, opened, play
+
+__all__ = ["database", "url"]
 
 
 @pytest.fixture(scope="session")

@@ -537,15 +537,19 @@ def test_a_one_off_ends_complete(told: Play) -> None:
     async def story(stage: Stage) -> None:
         name = DynoName("release", 5)
         running = asyncio.create_task(
-            stage.conductor.run_once(wish(5), "echo hi; exit 3", "release", timeout_s=60, name=name)
+            stage.conductor.run_once(wish(5), "rake db:migrate", "release", timeout_s=60, name=name)
         )
+        await stage.settle()
+        assert stage.states() == {"release.5": "up"}
+        stage.host.crash("release.5", 3)
         await stage.settle()
         assert await running == Exit(3)
         assert stage.states() == {}
         assert stage.lines("release.5") == [
-            "Starting process with command: `echo hi; exit 3`",
+            "Starting process with command: `rake db:migrate`",
+            "State changed from starting to up",
             "Process exited with status 3",
-            "State changed from starting to complete",
+            "State changed from up to complete",
         ]
 
     told(story)

@@ -289,7 +289,7 @@ def test_a_release_command_is_ended_after_a_kill(told: Play) -> None:
         assert stage.lines("release.3")[-3:] == [
             "Stopping all processes with SIGTERM",
             "Process exited with status 143",
-            "State changed from starting to complete",
+            "State changed from up to complete",
         ]
         assert task.cancelled()
         await stage.restart_control()
@@ -312,7 +312,7 @@ def test_a_release_command_that_ended_meanwhile_or_vanished(told: Play) -> None:
             await stage.settle()
             assert task.cancelled()
             assert stage.states() == {}
-            assert stage.lines(str(name))[-1] == "State changed from starting to complete"
+            assert stage.lines(str(name))[-1] == "State changed from up to complete"
 
     told(story)
 

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -261,15 +262,16 @@ def _remove(place: Path) -> None:
     shutil.rmtree(place, ignore_errors=True)
 
 
-def _make_way(how: Callable[..., object], path: str, _: object) -> None:
-    """A copy of the app's files may hold directories that it made unwritable."""
+def _make_way(_: Callable[..., object], path: str, __: object) -> None:
+    """A copy of the app's files may hold directories that it made unwritable: each is opened up,
+    once, and tried again.
+    """
     with contextlib.suppress(OSError):
-        os.chmod(os.path.dirname(path), 0o700)
-        if how in (os.scandir, os.open, os.lstat):
-            os.chmod(path, 0o700)
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            how(path)
+        for each in (os.path.dirname(path), path):
+            mode = os.lstat(each).st_mode
+            if stat.S_ISDIR(mode) and mode & 0o700 != 0o700:
+                os.chmod(each, 0o700)
+                shutil.rmtree(each, onerror=_make_way)
 
 
 def _read(path: Path) -> dict[str, object]:
