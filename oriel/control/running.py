@@ -68,9 +68,11 @@ async def apply(world: World, app_id: str, by: Actor) -> None:
         app = apps.by_name_or_id(conn, app_id)
         return wish_of(conn, world, app)
 
-    wish = await world.db.read(work)
-    if wish is not None:
-        await world.conductor.wish(wish, by=by)
+    # Read and told in one turn: of two changes at once, the older wish must not come last.
+    async with world.gates.wish(app_id):
+        wish = await world.db.read(work)
+        if wish is not None:
+            await world.conductor.wish(wish, by=by)
     world.reroute()
 
 

@@ -83,11 +83,21 @@ class Shipper:
     async def _ship(self, lines: Sequence[outbox.Posted]) -> None:
         first, last = lines[0], lines[-1]
         if first.line.drain:
-            await self._logplex.drain(first.line.drain)
+            await self._drain(first.line.drain)
         await self._logplex.append(first.line.channel, [_frame(each) for each in lines])
         await self._db.write(lambda conn: outbox.delivered(conn, last.id))
         if first.line.drain:
             await self._drained(first.line.drain)
+
+    async def _drain(self, instance: str) -> None:
+        """Have logplex read what an ended dyno still said."""
+        try:
+            await self._logplex.drain(instance)
+        except faults.Unavailable:
+            raise
+        except faults.Fault as fault:
+            # Nothing of it can be read any more; what comes behind it must not wait for ever.
+            _log.error("the last words of %s cannot be read: %s", instance, fault)
 
 
 def _together(posted: outbox.Posted) -> tuple[str, str]:

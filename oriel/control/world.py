@@ -91,6 +91,13 @@ class Gates:
             yield
 
     @asynccontextmanager
+    async def wish(self, app_id: str) -> AsyncIterator[None]:
+        """Let nobody else read the app's ledger for a wish until this one is told."""
+        late = faults.Unavailable(f"The app's dynos could not be told for {CHANGE_WAIT_S:.0f} s.")
+        async with self._turn(f"wish {app_id}", CHANGE_WAIT_S, late):
+            yield
+
+    @asynccontextmanager
     async def _turn(self, key: str, wait_s: float, late: faults.Fault) -> AsyncIterator[None]:
         lock = self._locks.setdefault(key, asyncio.Lock())
         self._users[key] = self._users.get(key, 0) + 1
