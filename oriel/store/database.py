@@ -28,7 +28,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from oriel.clock import Clock
 from oriel.faults import Invalid, Unavailable
 from oriel.store import engines, migrations
-from oriel.store.lock import FileLock, take_session_lock
+from oriel.store.lock import FileLock, give_session_lock_back, take_session_lock
 from oriel.store.outbox import POSTED
 
 T = TypeVar("T")
@@ -145,6 +145,8 @@ class Database:
     def _leave(self) -> None:
         conn, self._writing = self._writing, None
         if conn is not None:
+            if conn.dialect.name == "postgresql":
+                give_session_lock_back(conn)
             # Really closed, not kept in the pool: PostgreSQL's lock ends with the session.
             conn.invalidate()
             conn.close()

@@ -7,12 +7,14 @@ their holder, however it ends. Must not know what the database holds.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from oriel.faults import Conflict, Unavailable
 
@@ -21,7 +23,9 @@ _KEY = 0x4F7269656C
 
 _HINT = "Stop the other one first (`oriel down`), or give this one a database of its own."
 
-_try_lock = text("SELECT pg_try_advisory_lock(:key)")
+_patience = text("SET LOCAL lock_timeout = '2s'")
+_wait_for_lock = text("SELECT pg_advisory_lock(:key)")
+_unlock = text("SELECT pg_advisory_unlock(:key)")
 _lock_holder = text(
     "SELECT a.pid, coalesce(host(a.client_addr), 'this machine') AS host, a.backend_start"
     " FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
@@ -64,9 +68,16 @@ class FileLock:
 
 
 def take_session_lock(conn: Connection) -> None:
-    """Take PostgreSQL's lock for this session; raises Conflict naming the holder."""
-    if conn.execute(_try_lock, {"key": _KEY}).scalar_one():
+    """Take PostgreSQL's lock for this session; raises Conflict naming the holder.
+
+    The session of one that was killed a moment ago may still be there, so it is waited for.
+    """
+    try:
+        conn.execute(_patience)
+        conn.execute(_wait_for_lock, {"key": _KEY})
         return
+    except OperationalError:
+        conn.rollback()
     row = conn.execute(_lock_holder, {"key": _KEY}).first()
     who = (
         f"server process {row.pid}, connected from {row.host}"
@@ -75,3 +86,11 @@ def take_session_lock(conn: Connection) -> None:
         else "another process"
     )
     raise Conflict(f"The database is in use by another Oriel ({who}).", hint=_HINT)
+
+
+def give_session_lock_back(conn: Connection) -> None:
+    """Give PostgreSQL's lock back now, and not when the server has seen the session's end."""
+    with contextlib.suppress(DBAPIError):
+        conn.rollback()
+        conn.execute(_unlock, {"key": _KEY})
+        conn.commit()
