@@ -22,9 +22,11 @@ from oriel.api.routes import (
     builds,
     catalogue,
     config,
+    drains,
     dynos,
     formation,
     logs,
+    logs_policy,
     releases,
 )
 from oriel.api.streams import Streams
@@ -37,6 +39,8 @@ DOORS: tuple[Door, ...] = (
     *formation.DOORS,
     *dynos.DOORS,
     *logs.DOORS,
+    *drains.DOORS,
+    *logs_policy.DOORS,
     *builds.DOORS,
     *access.DOORS,
     *accounts.DOORS,

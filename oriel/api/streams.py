@@ -64,16 +64,22 @@ class Streams:
         self._open = 0
 
     async def events(
-        self, batches: AsyncIterator[Batch], *, tail: bool, receive: Receive, send: Send
+        self,
+        batches: AsyncIterator[Batch],
+        *,
+        tail: bool,
+        receive: Receive,
+        send: Send,
+        raw: bool = False,
     ) -> None:
-        """Answer with batches as Server-Sent Events, one event each."""
+        """Answer with batches as Server-Sent Events, one event each. `raw`: see `event`."""
 
         async def chunks() -> AsyncIterator[bytes]:
             before = b"" if tail else _QUICK_END
             async with closing(self._paced(batches)) as paced:
                 try:
                     async for batch in paced:
-                        yield before + (b": keep-alive\n\n" if batch is None else event(batch))
+                        yield before + (b": keep-alive\n\n" if batch is None else event(batch, raw))
                         before = b""
                 except faults.Fault:
                     # A proper end makes a tail come back to where it was; anything else breaks
@@ -170,9 +176,16 @@ class Streams:
                     await asyncio.gather(coming, return_exceptions=True)
 
 
-def event(batch: Batch) -> bytes:
-    """A batch as one event. A carriage return ends a line there, so it does here."""
-    lines = batch.text.splitlines()
+def event(batch: Batch, raw: bool = False) -> bytes:
+    """A batch as one event. A carriage return ends a line there, so it does here.
+
+    `raw`: only a newline does; the client must know.
+    """
+    text = batch.text
+    if b"\r" in text and not raw:
+        lines = text.splitlines()
+    else:
+        lines = text.removesuffix(b"\n").split(b"\n") if text else []
     position = str(batch.position).encode("ascii", "replace")
     body = b"\ndata: ".join(lines)
     return b"id: %b\ndata: %b\n\n" % (position, body) if lines else b"id: %b\n\n" % position

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import Connection
 
 from oriel import faults
@@ -15,7 +17,13 @@ from oriel.manifold import Dyno
 async def dynos(world: World, actor: Actor, app: str) -> tuple[Dyno, ...]:
     """Every dyno of the app, by type and number."""
     found = await access.app_of(world, actor, app)
-    return world.conductor.dynos(found.id)
+    return tuple(_with_loss(world, each) for each in world.conductor.dynos(found.id))
+
+
+def _with_loss(world: World, dyno: Dyno) -> Dyno:
+    """The dyno, with what was lost of its output among the reasons."""
+    lost = world.overflow.reason(dyno.instance) if world.overflow else ""
+    return replace(dyno, reason="; ".join(filter(None, (dyno.reason, lost)))) if lost else dyno
 
 
 async def restart(world: World, actor: Actor, app: str, only: str | None) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 
-from oriel.control import apps, record, running
+from oriel.control import apps, drains, record, running
 from oriel.control.world import World
 from oriel.ledger import apps as ledger_apps
 from oriel.ledger import releases
@@ -23,6 +23,7 @@ async def recover(world: World) -> None:
     for app in await world.db.read(ledger_apps.destroyed):
         if apps.remains(world, app):
             await apps.sweep(world, app)
+    await drains.settle(world)
     await running.apply_all(world)
 
 

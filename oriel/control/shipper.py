@@ -43,6 +43,8 @@ class Shipper:
         self._drained = drained
         self._filled = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._agreed = False
+        self._began = clock.wall()
 
     def start(self) -> None:
         """Begin with what a kill may have left over, and go on."""
@@ -65,6 +67,8 @@ class Shipper:
             await self._filled.wait()
             self._filled.clear()
             try:
+                if not self._agreed:
+                    await self._agree()
                 while await self._ship_some():
                     pass
                 wait_s = RETRY_FIRST_S
@@ -73,6 +77,22 @@ class Shipper:
                 await self._clock.sleep(wait_s)
                 wait_s = min(RETRY_MAX_S, wait_s * 2)
                 self._filled.set()
+
+    async def _agree(self) -> None:
+        """Once: ids that logplex has kept are never given to another line.
+
+        They would be where the database was restored from an older backup (decision 16).
+        """
+        kept = int((await self._logplex.status()).get("last_id", 0))
+        if await self._db.read(outbox.last_id) < kept:
+            again = await self._db.write(lambda conn: outbox.raise_above(conn, kept, self._began))
+            _log.warning(
+                "the database is older than the logs: ids of lines go on above %d; %d lines that "
+                "waited got new ones",
+                kept,
+                again,
+            )
+        self._agreed = True
 
     async def _ship_some(self) -> bool:
         posted = await self._db.read(lambda conn: outbox.waiting(conn, BATCH_LINES))

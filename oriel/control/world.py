@@ -15,6 +15,7 @@ from typing import Any
 from oriel import faults
 from oriel.builder import Builder, Repositories
 from oriel.clock import Clock
+from oriel.control.overflow import Overflow
 from oriel.ledger import Vault
 from oriel.lexicon import Address
 from oriel.logplex.client import Logplex
@@ -132,6 +133,8 @@ class World:
     throttle: Throttle
     reroute: Callable[[], None]
     """Says that routes may have changed; cheap, and merged."""
+    overflow: Overflow | None = None
+    """Where dynos run on this machine: what becomes of output that nobody takes."""
     gates: Gates = field(default_factory=Gates)
     background: set[asyncio.Task[Any]] = field(default_factory=set)
     """Changes that go on though nobody waits for them any more."""

@@ -53,6 +53,12 @@ _data_option = click.option(
 @click.option("--key-file", metavar="FILE", help="The master key, elsewhere than in the data.")
 @click.option("--tls-cert", metavar="FILE", help="Certificate chain (PEM) of the API.")
 @click.option("--tls-key", metavar="FILE", help="Its private key.")
+@click.option(
+    "--allow-egress",
+    metavar="NETWORK",
+    multiple=True,
+    help="Drains may connect there, though it is this machine; '' for nowhere. May be repeated.",
+)
 @click.option("--insecure-http", is_flag=True, help="Allow the API beyond loopback without TLS.")
 def up(data: Path | None, **flags: Any) -> int:
     """Start the platform in the foreground.

@@ -26,6 +26,7 @@ from oriel.api.app import build as build_api
 from oriel.builder import Builder, Environment, Repositories
 from oriel.clock import Clock, SystemClock
 from oriel.control import accounts, recovery, running
+from oriel.control.overflow import Overflow
 from oriel.control.shipper import Shipper
 from oriel.control.world import Settings, World
 from oriel.house import settings as house_settings
@@ -129,6 +130,8 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             changed=lambda app_id: rerouter.ask(),
             before_stop=lambda app_id: rerouter.settled(),
         )
+        # A client of its own: what others ask may take its time.
+        overflow = Overflow(layout.dynos, Logplex(layout.logplex_socket), clock)
         world = World(
             settings=_settings(data, kept),
             db=db,
@@ -141,11 +144,14 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             builder=Builder(data, sandboxes, clock, environment=_build_environment()),
             throttle=Throttle(),
             reroute=rerouter.ask,
+            overflow=overflow,
         )
         await accounts.prepare_setup(world)
         shipper = Shipper(db, logplex, clock, conductor.drained)
         await conductor.start()
         stack.push_async_callback(conductor.close)
+        overflow.start()
+        stack.push_async_callback(overflow.close)
         shipper.start()
         stack.push_async_callback(shipper.close)
         table = await db.read(lambda conn: running.route_table(conn, world.settings, conductor))

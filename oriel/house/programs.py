@@ -53,7 +53,13 @@ def programs(
     return (
         Program(
             name="logplex",
-            argv=(*commands.logplex, "--router-fd", str(router_fd)),
+            argv=(
+                *commands.logplex,
+                "--router-fd",
+                str(router_fd),
+                *[word for each in settings.allow_egress for word in ("--allow-egress", each)],
+            ),
+            started_with=" ".join(settings.allow_egress),
             environ=environ,
             pass_fds=(router_fd,),
             stop_signals=((signal.SIGTERM, 15.0),),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from oriel import faults
+from oriel.egress.rules import network
 from oriel.lexicon import Address
 
 VERSION = 1
@@ -43,6 +44,8 @@ class Settings:
     tls_key: str | None = None
     key_file: str | None = None
     isolation: str = "bubblewrap"
+    allow_egress: tuple[str, ...] = ()
+    """Networks that drains may connect to though they are this machine or its own."""
 
     @property
     def api_url(self) -> str:
@@ -74,6 +77,7 @@ class Settings:
                 "tls_key": self.tls_key,
                 "key_file": self.key_file,
                 "isolation": self.isolation,
+                "allow_egress": list(self.allow_egress),
             },
             indent=1,
         )
@@ -99,6 +103,7 @@ class Settings:
                 tls_key=read.get("tls_key"),
                 key_file=read.get("key_file"),
                 isolation=str(read.get("isolation", "bubblewrap")),
+                allow_egress=tuple(map(str, read.get("allow_egress", ()))),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise faults.Invalid(
@@ -119,6 +124,7 @@ class Flags:
     tls_cert: str | None = None
     tls_key: str | None = None
     insecure_http: bool = False
+    allow_egress: tuple[str, ...] = ()
 
 
 def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
@@ -138,6 +144,7 @@ def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
         tls_cert=_absolute(flags.tls_cert, base.tls_cert),
         tls_key=_absolute(flags.tls_key, base.tls_key),
         insecure_http=flags.insecure_http,
+        allow_egress=_networks(flags.allow_egress) if flags.allow_egress else base.allow_egress,
     )
     _refuse_unsafe(settled)
     return settled
@@ -223,6 +230,10 @@ def _database(url: str) -> str:
             hint="Type one like postgresql://user@host/name or sqlite:////var/lib/oriel/oriel.db",
         )
     return url
+
+
+def _networks(given: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(str(network(each)) for each in given if each)
 
 
 def _own_database(data: Path) -> str:

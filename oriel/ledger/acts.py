@@ -5,7 +5,7 @@ Must not know what a verb means.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +17,7 @@ from oriel.lexicon import Actor
 
 _act_insert = insert(acts)
 _acts_newest = select(acts).order_by(acts.c.id.desc())
+_acts_of_verbs = select(acts).order_by(acts.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,12 @@ def of_app(conn: Connection, app_id: str, limit: int = 50, before: int | None = 
     statement = _acts_newest.where(acts.c.app_id == app_id).limit(limit)
     if before is not None:
         statement = statement.where(acts.c.id < before)
+    return [_act(row) for row in conn.execute(statement)]
+
+
+def with_verbs(conn: Connection, app_id: str, verbs: Sequence[str]) -> list[Act]:
+    """An app's acts of some verbs, oldest first."""
+    statement = _acts_of_verbs.where(acts.c.app_id == app_id, acts.c.verb.in_(verbs))
     return [_act(row) for row in conn.execute(statement)]
 
 

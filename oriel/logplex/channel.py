@@ -1,7 +1,7 @@
 """Owns one log channel: its open segment, its order, its time, and what was kept of the outbox.
 
 Must not know FIFOs, sockets or readers; it tells listeners that there is more. Everything here is
-synchronous and runs in the loop; only `SyncJob.run` is for a thread.
+synchronous and runs in the loop; what waits for the disk is a job of `jobs`, for a thread.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from oriel import faults
-from oriel.logplex import entry, files, frame, recovery, seal
+from oriel.logplex import checkpoint, entry, files, frame, recovery, seal
+from oriel.logplex.damage import Damage
+from oriel.logplex.jobs import Synced, SyncJob
+from oriel.logplex.keeping import Keeping, Rolled
 from oriel.logplex.limits import Limits
 from oriel.logplex.mark import Mark, MarkFile
-from oriel.logplex.seal import Seal
-from oriel.logplex.segment import Extent, Segment, numbers
+from oriel.logplex.segment import Extent, Segment
 from oriel.logplex.sources import Source, SourceBook
 
-_SEALS_CACHED = 512
+_SEGMENTS_OF_ALL = 8
+"""What a channel may keep is at least this many segments: retention takes whole ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,33 +38,28 @@ class PlatformLine:
     data: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Rolled:
-    """A finished segment that has no manifest yet."""
-
-    extent: Extent
-    last: dict[int, int]
-    last_id: int
-
-
-class Channel:
+class Channel(Keeping):
     """One channel, open for writing. Only one process may have it."""
 
     def __init__(self, directory: Path, limits: Limits, boot_id: str) -> None:
         """Open it, or make it; recovers what a kill or a power loss left. May raise OSError."""
-        self.directory = directory
+        super().__init__(directory)
         self.limits = limits
         self.boot_id = boot_id
         self.listeners: set[Callable[[], None]] = set()
-        self.rolled: dict[int, Rolled] = {}
         self.set_aside_bytes = 0
         self.forgotten = False
         self.last_id = 0
         self._last_us = 0
         self._fresh: set[int] = set()
-        self._seals: dict[int, Seal] = {}
+        self.spent_bytes = 0
+        """Moved from FIFOs since the channel was opened; whoever keeps to a rate looks at it."""
         made = not directory.exists()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.load()
+        self._known = checkpoint.load(directory / "tail")
+        if self._known and self._known.boot_id != boot_id:
+            self._known = None
         self.book = SourceBook(directory / "sources")
         self._mark_file = MarkFile(directory / "synced")
         self.active = self._recover()
@@ -78,39 +76,6 @@ class Channel:
     def extent(self) -> Extent:
         """How far it reaches now."""
         return self.active.extent
-
-    def segments(self) -> list[int]:
-        """The segments there are, oldest first."""
-        return numbers(self.directory)
-
-    def extent_of(self, number: int) -> Extent | None:
-        """How far a segment reaches; None when its files alone can tell."""
-        if number == self.active.number:
-            return self.active.extent
-        rolled = self.rolled.get(number)
-        return rolled.extent if rolled else None
-
-    def seal_of(self, number: int) -> Seal | None:
-        """The manifest of a segment; None when it has none (yet)."""
-        if number == self.active.number or number in self.rolled:
-            return None
-        found = self._seals.get(number) or seal.load(self.directory, number)
-        if found:
-            while len(self._seals) >= _SEALS_CACHED:
-                self._seals.pop(next(iter(self._seals)))
-            self._seals[number] = found
-        return found
-
-    def last_of(self, number: int) -> dict[int, int]:
-        """By source, the number of its last record in a segment."""
-        if number == self.active.number:
-            return self.active.last
-        if number not in self.rolled:
-            found = self.seal_of(number)
-            if found:
-                return {key: each.last for key, each in found.sources.items()}
-            self._adopt_unsealed(number)
-        return self.rolled[number].last
 
     def source(self, source: str, ps: str, instance: str = "", release: int = 0) -> Source:
         """The number of a speaker in this channel; made when it is new. May raise OSError."""
@@ -136,6 +101,7 @@ class Channel:
                 raise
         if moved:
             self._commit(source.id, moved)
+            self.spent_bytes += moved
         return moved
 
     def write(self, source: Source, data: bytes, now_us: int, kind: int = entry.STREAM) -> int:
@@ -143,6 +109,7 @@ class Channel:
         segment = self._begin(source, now_us, kind)
         taken = os.pwrite(segment.data_fd, data, segment.size)
         self._commit(source.id, taken)
+        self.spent_bytes += taken
         return taken
 
     def close_line(self, source: Source, now_us: int) -> None:
@@ -170,10 +137,36 @@ class Channel:
         """Keep frames as they came: each one line, with its newline."""
         self._append_whole([(source, 0, b"".join(frames))], entry.FRAMES, self._time(now_us))
 
+    def append_runs(self, runs: Sequence[tuple[Source, bytes]], now_us: int) -> None:
+        """Keep runs of whole lines, each run one record; all of them or none."""
+        parts = [(source, 0, lines) for source, lines in runs]
+        self._append_whole(parts, entry.FRAMES, self._time(now_us))
+        self.spent_bytes += sum(len(lines) for _, lines in runs)
+
+    def say(self, text: str, now_us: int, severity: int = 4) -> None:
+        """A line of logplex's own, as `heroku[logplex]`. May raise OSError."""
+        time_us = self._time(now_us)
+        line = frame.platform(0, time_us, "heroku", "logplex", text, severity)
+        self._append_whole([(self.source("heroku", "logplex"), 0, line)], entry.FRAMES, time_us)
+
+    def say_notes(self, now_us: int) -> None:
+        """Say what is to be said; what cannot be, now, is said later."""
+        try:
+            while self.notes:
+                self.say(self.notes[0], now_us)
+                self.notes.pop(0)
+        except OSError:
+            return
+
     def sync_job(self) -> SyncJob | None:
         """What makes all that is committed now durable; None when all is. It must be run."""
         if not self.dirty:
             return None
+        if (
+            os.fstat(self.active.data_fd).st_nlink == 0
+            or not os.fstat(self.active.index_fd).st_nlink
+        ):
+            self._leave_deleted()
         self.dirty = False
         extent = self.active.extent
         return SyncJob(
@@ -182,17 +175,30 @@ class Channel:
             tuple((number, each.last_id) for number, each in sorted(self.rolled.items())),
             Mark(self.boot_id, extent.segment, extent.records, extent.size),
             self._mark_file,
+            checkpoint.due(self._known, self.boot_id, self.active, self._last_us, self.last_id),
+            self._known,
         )
 
-    def synced(self, seals: Sequence[Seal]) -> None:
-        """A sync job ended well and made these manifests."""
-        for each in seals:
+    def synced(self, done: Synced) -> None:
+        """A sync job ended well."""
+        for each in done.seals:
             self.rolled.pop(each.segment, None)
             self._seals[each.segment] = each
+            if each.damaged:
+                self.suspects.add(each.segment)
+        for number in done.lost:
+            self.rolled.pop(number, None)
+            self.suspects.add(number)
+        self._known = done.known
 
     def sync_failed(self) -> None:
         """A sync job ended badly: there will be another."""
         self.dirty = True
+
+    def roll(self) -> None:
+        """Finish the segment that is being written, unless it is empty. May raise OSError."""
+        if self.active.records:
+            self._roll()
 
     def tell(self) -> None:
         """Tell the listeners that there is something new."""
@@ -247,29 +253,60 @@ class Channel:
 
     def _roll_if_full(self) -> None:
         full = self.active
-        if full.size < self.limits.segment_bytes and full.records < self.limits.segment_records:
-            return
+        limit = min(self.limits.segment_bytes, self.policy.max_bytes // _SEGMENTS_OF_ALL)
+        records = min(self.limits.segment_records, max(64, limit // entry.SIZE))
+        if full.size >= limit or full.records >= records:
+            self._roll()
+
+    def _roll(self) -> None:
+        full = self.active
         self.active = Segment.create(self.directory, full.number + 1)
         self.rolled[full.number] = Rolled(full.extent, full.last, self.last_id)
         full.close()
         self.dirty = True
 
+    def _leave_deleted(self) -> None:
+        """Somebody deleted the files that are being written: go on in new ones."""
+        lost = self.active
+        if not self.directory.is_dir():
+            # All of it: what is in memory is all that there is.
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.book.renew()
+            self._mark_file.renew()
+        self.active = Segment.create(self.directory, lost.number + 1)
+        self.note(
+            Damage(
+                lost.number, "its files were deleted", None, lost.size, 0, self._last_us
+            ).sentence()
+        )
+        lost.close()
+
     def _recover(self) -> Segment:
-        there = self.segments()
+        there = self._finish_removals(self.segments())
         mark = self._mark_file.load()
         power_lost = bool(there and mark and mark.boot_id != self.boot_id)
         if mark and power_lost:
             self.set_aside_bytes = recovery.cut_to_mark(self.directory, mark)
+            if self.set_aside_bytes:
+                self.note(
+                    f"The machine stopped, and the last {self.set_aside_bytes} bytes were not yet "
+                    "safely on disk: they are set aside, and not shown."
+                )
         goes_on: tuple[int, recovery.Found] | None = None
         for number in self._unsealed(there):
-            found = recovery.recover(self.directory, number)
+            found = recovery.recover(self.directory, number, self._known)
             self._learn(number, found)
+            if found.hurt:
+                self.suspects.add(number)
             # Records that a power loss took may have been read: their positions, hence their
             # segment, are not used again.
             if number == there[-1] and found.goes_on and not power_lost:
                 goes_on = (number, found)
+        self._suspect_gaps(there)
         if goes_on is None:
-            return Segment.create(self.directory, there[-1] + 1 if there else 1)
+            # No number comes twice: positions in what is gone are still asked for.
+            last = max([0, self.gone.last, mark.segment if mark else 0, *there])
+            return Segment.create(self.directory, last + 1)
         number, found = goes_on
         self.rolled.pop(number)
         return Segment.reopen(self.directory, number, found.records, found.size, found.last)
@@ -293,43 +330,11 @@ class Channel:
         extent = Extent(number, found.records, found.size)
         self.rolled[number] = Rolled(extent, found.last, self.last_id)
 
-    def _adopt_unsealed(self, number: int) -> None:
-        """A manifest was damaged or removed: look at the segment, and have it sealed anew."""
-        found = recovery.recover(self.directory, number)
-        extent = Extent(number, found.records, found.size)
-        self.rolled[number] = Rolled(extent, found.last, found.last_id)
-        self.dirty = True
-
     def _begin_durably(self) -> None:
         extent = self.active.extent
         self._mark_file.write(Mark(self.boot_id, extent.segment, extent.records, extent.size))
         files.sync_directory(self.directory)
         files.sync_directory(self.directory.parent)
-
-
-@dataclass(frozen=True, slots=True)
-class SyncJob:
-    """The part of a sync that waits for the disk; `run` is for a thread, one at a time."""
-
-    directory: Path
-    fds: tuple[int, ...]
-    to_seal: tuple[tuple[int, int], ...]
-    mark: Mark
-    mark_file: MarkFile
-
-    def run(self) -> list[Seal]:
-        """Make it durable, oldest first, then say so in the marker. May raise OSError."""
-        try:
-            seals = [seal.make(self.directory, number, last) for number, last in self.to_seal]
-            for fd in self.fds:
-                os.fdatasync(fd)
-            # The names of files made since.
-            files.sync_directory(self.directory)
-            self.mark_file.write(self.mark)
-        finally:
-            for fd in self.fds:
-                os.close(fd)
-        return seals
 
 
 def check_name(name: object) -> str:

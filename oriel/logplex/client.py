@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from oriel import faults
 from oriel.logplex import wire
+from oriel.logplex.batch import Batch
 from oriel.logplex.query import Query
-from oriel.logplex.session import Batch
+from oriel.logplex.tokens import new_token
 
 __all__ = ["Batch", "Logplex", "Query"]
 
 REQUEST_TIMEOUT_S = 30.0
+SLOW_TIMEOUT_S = 90.0
+CHECK_TIMEOUT_S = 600.0
 BATCH_BYTES_MAX = 64 * 1024 * 1024
 
 _FAULTS: dict[str, type[faults.Fault]] = {
@@ -56,6 +59,89 @@ class Logplex:
         """Have a channel removed, with all that was said in it."""
         await self._ask({"op": "forget", "channel": channel})
 
+    async def create_channel(self, channel: str) -> bool:
+        """Have a channel; whether it is new."""
+        return bool((await self._ask({"op": "channel-create", "channel": channel}))["created"])
+
+    async def channels(self) -> list[dict[str, Any]]:
+        """Every channel: its name, and how many tokens it has."""
+        return list((await self._ask({"op": "channels"}))["channels"])
+
+    async def create_token(self, channel: str, name: str) -> dict[str, str]:
+        """A token with which a source of that name may write into a channel."""
+        # Its id is made here, so that asking again, when the answer was lost, makes no second.
+        request = {"op": "token-create", "channel": channel, "name": name, "token": new_token()}
+        return dict((await self._ask(request))["token"])
+
+    async def revoke_token(self, token: str) -> bool:
+        """Take a token back; whether there was one."""
+        return bool((await self._ask({"op": "token-revoke", "token": token}))["revoked"])
+
+    async def tokens(self, channel: str | None = None) -> list[dict[str, str]]:
+        """The tokens of a channel, or all."""
+        return list((await self._ask({"op": "tokens", "channel": channel}))["tokens"])
+
+    async def create_credential(self, any_channel: bool) -> dict[str, Any]:
+        """An id and a password for `POST /logs`; `any_channel` writes by the frames' tokens."""
+        return await self._ask({"op": "credential-create", "any_channel": any_channel})
+
+    async def revoke_credential(self, number: str) -> bool:
+        """Take a credential back; whether there was one."""
+        return bool((await self._ask({"op": "credential-revoke", "id": number}))["revoked"])
+
+    async def credentials(self) -> list[dict[str, Any]]:
+        """Every credential, without its password."""
+        return list((await self._ask({"op": "credentials"}))["credentials"])
+
+    async def policy(
+        self, channel: str, changes: Mapping[str, object] | None = None
+    ) -> dict[str, Any]:
+        """What a channel may keep and what is done when it is full, after `changes`.
+
+        Its `policy`, and how much there is: `segments`, `bytes`, `since_us`.
+        """
+        return await self._ask({"op": "policy", "channel": channel, "set": dict(changes or {})})
+
+    async def check(self, channel: str) -> dict[str, Any]:
+        """Look at all that a channel has on disk: `segments` looked at, and all `damage`."""
+        # On a connection of its own: it takes its time, and others shall not wait.
+        own = Logplex(self._path)
+        try:
+            return await own._ask({"op": "check", "channel": channel}, CHECK_TIMEOUT_S)
+        finally:
+            await own.close()
+
+    async def inlets(self) -> dict[str, dict[str, Any]]:
+        """By dyno instance: bytes `moved`, whether it is `blocked`, its `flood` policy."""
+        return dict((await self._ask({"op": "inlets"}))["inlets"])
+
+    async def drains(
+        self, channel: str | None = None, drain: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The drains of a channel, or one of them, with how they are; of all, which there are."""
+        request = {"op": "drains", "channel": channel, "drain": drain}
+        return list((await self._ask_apart(request))["drains"])
+
+    async def add_drain(self, channel: str, url: str, drain: str, token: str) -> dict[str, Any]:
+        """Have a drain; both ids are UUIDs that the caller chose, so that twice makes one."""
+        request = {"op": "drain-add", "channel": channel, "url": url, "id": drain}
+        return dict((await self._ask_apart({**request, "token_id": token}))["drain"])
+
+    async def remove_drain(self, channel: str, drain: str) -> dict[str, Any]:
+        """Have a drain no more; `drain` is its id, its token or its URL. Returns what it was."""
+        request = {"op": "drain-remove", "channel": channel, "drain": drain}
+        return dict((await self._ask_apart(request))["drain"])
+
+    async def test_drain(self, channel: str, drain: str, text: str) -> dict[str, Any]:
+        """Send one line to a drain's receiver; returns what it answered."""
+        request = {"op": "drain-test", "channel": channel, "drain": drain, "text": text}
+        return await self._ask_apart(request)
+
+    async def replay_drain(self, channel: str, drain: str, since_us: int) -> dict[str, Any]:
+        """Have everything since then sent again; returns how many lines that is."""
+        request = {"op": "drain-replay", "channel": channel, "drain": drain}
+        return await self._ask_apart({**request, "since_us": since_us})
+
     async def status(self) -> dict[str, Any]:
         """Counts, for people."""
         return await self._ask({"op": "status"})
@@ -73,6 +159,12 @@ class Logplex:
                 "sources": list(query.sources),
                 "ps": list(query.ps),
                 "format": query.format,
+                "since_us": query.since_us,
+                "until_us": query.until_us,
+                "grep": query.grep,
+                "regex": query.regex,
+                "release": query.release,
+                "raw": query.raw,
             }
             writer.write(wire.packed(request))
             _checked(await _line(reader))
@@ -88,21 +180,31 @@ class Logplex:
         if streams:
             await _closed(streams[1])
 
-    async def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def _ask_apart(self, request: dict[str, Any]) -> dict[str, Any]:
+        """A request that may take a while, on a connection of its own: nobody waits behind it."""
+        apart = Logplex(self._path)
+        try:
+            return await apart._ask(request, SLOW_TIMEOUT_S)
+        finally:
+            await apart.close()
+
+    async def _ask(
+        self, request: dict[str, Any], timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> dict[str, Any]:
         async with self._turn:
             fresh = self._streams is None
             try:
-                return _checked(await self._exchange(request))
+                return _checked(await self._exchange(request, timeout_s))
             except _Lost:
                 if fresh:
                     raise
                 # Logplex was started again since: once more, on a new connection.
-                return _checked(await self._exchange(request))
+                return _checked(await self._exchange(request, timeout_s))
 
-    async def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
+    async def _exchange(self, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
         streams = self._streams
         try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 if streams is None:
                     streams = self._streams = await self._connect()
                 streams[1].write(wire.packed(request))

@@ -96,17 +96,48 @@ def header_sound(data: bytes, segment: int) -> bool:
     return data[:SIZE] == header(segment)
 
 
-def spans(body: bytes, size: int) -> Iterator[tuple[int, Row, int]]:
-    """The records that can be read of an index without its header: number, entry, where it ends.
+class Part(NamedTuple):
+    """Some neighbouring entries of an index: those that can be read, and how many cannot."""
+
+    spans: list[tuple[int, Row, int]]
+    """Number, entry, and where the record ends."""
+    unsound: int
+
+
+def parts(body: bytes, size: int, count: int) -> Iterator[Part]:
+    """The records of an index without its header, `count` entries at a time.
 
     A record is readable when its own entry and the next are sound: only then are both its ends
     known. `size` is the data file's.
     """
-    bad = set(unsound(body))
-    entries = list(unpack_all(body))
-    for at, each in enumerate(entries):
-        if at in bad or at + 1 in bad:
-            continue
-        stop = min(size, entries[at + 1][1]) if at + 1 < len(entries) else size
-        if stop > each[1]:
-            yield at, each, stop
+    total = len(body) // SIZE
+    for first in range(0, total, count):
+        # One more: where the last of them ends.
+        page = body[first * SIZE : min(first + count + 1, total) * SIZE]
+        bad = set(unsound(page))
+        entries = list(unpack_all(page))
+        spans: list[tuple[int, Row, int]] = []
+        mine = entries[:count]
+        for at, each in enumerate(mine):
+            if at in bad or at + 1 in bad:
+                continue
+            stop = min(size, entries[at + 1][1]) if at + 1 < len(entries) else size
+            if stop > each[1]:
+                spans.append((first + at, each, stop))
+        yield Part(spans, sum(each < len(mine) for each in bad))
+
+
+def spans(body: bytes, size: int) -> Iterator[tuple[int, Row, int]]:
+    """The same, record by record."""
+    for part in parts(body, size, 4096):
+        yield from part.spans
+
+
+def without_last(body: bytes) -> tuple[bytes, int]:
+    """Of an index that was cut, without its header: the entries before the last sound one, and
+    where they end. How far the last one reaches is not known any more."""
+    while len(body) >= SIZE:
+        last, body = body[-SIZE:], body[:-SIZE]
+        if sound(last):
+            return body, unpack(last).offset
+    return b"", 0

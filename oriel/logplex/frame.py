@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from oriel.logplex import foreign
+
 SEVERITY_MASK = 7
 FACILITY_PLATFORM = 16
 """local0, as Heroku's dyno manager and API have it."""
@@ -32,6 +34,8 @@ _BREAKS = re.compile(r"\r\n|[\r\n\x0b\x0c\x85\u2028\u2029]")
 _ID = re.compile(rb'<\d{1,3}>1 \S+ \S+ \S+ \S+ \S+ \[oriel id="(\d{1,19})"')
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _BOM = b"\xef\xbb\xbf"
+_LAST_DYNO = b" dyno="
+_ROUTER_WORDS = (b"at=", b"sock=")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,9 @@ class Frame:
 
 
 def parse(line: bytes) -> Frame | None:
-    """The frame in one line (its newline may be there); None when it is not one."""
-    match = _FRAME.fullmatch(line[:-1] if line.endswith(b"\n") else line)
+    """The frame in one line (its newline may be there), None when it is not one."""
+    line = line[:-1] if line.endswith(b"\n") else line
+    match = _FRAME.fullmatch(line)
     if not match or int(match[1]) > 191:
         return None
     text = match[8] or b""
@@ -74,13 +79,50 @@ def parse(line: bytes) -> Frame | None:
     )
 
 
+def read(line: bytes) -> Frame | None:
+    """The same for one line that anybody may have sent: a BSD line is taken too."""
+    line = line[:-1] if line.endswith(b"\n") else line
+    found = parse(line)
+    if found:
+        return found
+    other = foreign.parse(line)
+    return other and Frame(
+        other.priority, other.time, other.host, other.app, other.process, "-", {}, other.text
+    )
+
+
 def text_of(line: bytes) -> bytes:
-    """Only the message of a frame; the whole line when it is not a frame."""
+    """Only the message of a frame, or of a BSD line; the whole line when it is neither."""
     match = _FRAME.fullmatch(line)
     if not match:
-        return line
+        other = foreign.parse(line)
+        return other.text if other else line
     text = match[8] or b""
     return text.removeprefix(_BOM)
+
+
+def short_dyno(text: bytes) -> bytes:
+    """A router line that names its dyno as users do: `dyno=web.1:c4fe` becomes `dyno=web.1`.
+
+    The last `dyno=` is the router's own: what comes before it may hold a client's words.
+    """
+    if not text.startswith(_ROUTER_WORDS):
+        # Somebody else's frame: its words are not ours to change.
+        return text
+    start = text.rfind(_LAST_DYNO)
+    if start < 0:
+        return text
+    start += len(_LAST_DYNO)
+    stop = text.find(b" ", start)
+    stop = len(text) if stop < 0 else stop
+    colon = text.find(b":", start, stop)
+    return text if colon < 0 else text[:colon] + text[stop:]
+
+
+def shown(line: bytes, router: bool) -> bytes:
+    """A frame as users see it; `router`: it may be one of the router's."""
+    text = text_of(line)
+    return short_dyno(text) if router else text
 
 
 def channel_of(line: bytes) -> str | None:

@@ -7,16 +7,19 @@ source, and those that are wanted whole, are not opened at all.
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
 from collections.abc import Callable
 
-from oriel.logplex import entry
 from oriel.logplex.channel import Channel
-from oriel.logplex.cursor import Position
+from oriel.logplex.cursor import FIRST, Block, Cursor, Position
 from oriel.logplex.lookback import Pause
 from oriel.logplex.segment import Extent
+from oriel.logplex.sieve import Sieve
 from oriel.logplex.view import PAGE_ENTRIES, View
 
 _SPAN_BYTES = 256 * 1024
+_SEARCH_ENTRIES = 4096
+_SEARCH_BYTES = 1024 * 1024
 _PAUSE_RECORDS = 64
 
 
@@ -26,13 +29,18 @@ async def start_of_last(
     lines: int,
     wants: Callable[[int], bool] | None,
     pause: Pause,
+    floor: Position = FIRST,
 ) -> Position:
-    """Where to read from so that `lines` lines of wanted sources end before `end`."""
+    """Where to read from so that `lines` lines of wanted sources end before `end`.
+
+    Never before `floor`.
+    """
     need = lines
     if need <= 0:
         return Position(end.segment, end.records, 0)
     position = Position(end.segment, end.records, 0)
-    for number in reversed([each for each in channel.segments() if each <= end.segment]):
+    there = [each for each in channel.segments() if floor.segment <= each <= end.segment]
+    for number in reversed(there):
         wanted = _wanted_in(channel, number, wants)
         if not wanted:
             continue
@@ -59,7 +67,75 @@ async def start_of_last(
         if need <= 0:
             break
         await pause()
-    return position
+    return max(position, floor)
+
+
+async def start_of_last_kept(
+    channel: Channel,
+    floor: Position,
+    end: Extent,
+    lines: int,
+    wants: Callable[[int], bool] | None,
+    sieve: Sieve,
+    pause: Pause,
+) -> Position:
+    """The same for lines that a sieve keeps; nothing before `floor` is looked at."""
+    need = lines
+    position = Position(end.segment, end.records, 0)
+    if need <= 0:
+        return position
+    there = [each for each in channel.segments() if floor.segment <= each <= end.segment]
+    for number in reversed(there):
+        if not _wanted_in(channel, number, wants):
+            continue
+        try:
+            view = View(channel, number)
+        except FileNotFoundError:
+            break
+        try:
+            stop_at, stop = (end.records, end.size) if number == end.segment else view.reach()
+            lowest = floor.record if number == floor.segment else 0
+            while stop_at > lowest:
+                first, start = _span_before(view, stop_at, stop, lowest)
+                ends = await _kept_ends(
+                    Cursor(channel, Position(number, first, 0), wants, pause, sieve, view),
+                    Extent(number, stop_at, stop),
+                    pause,
+                )
+                if len(ends) > need:
+                    return ends[-need - 1]
+                need -= len(ends)
+                position = Position(number, first, 0) if ends else position
+                if need == 0:
+                    return position
+                stop_at, stop = first, start
+        finally:
+            view.close()
+    return max(position, floor)
+
+
+def _span_before(view: View, stop_at: int, stop: int, lowest: int) -> tuple[int, int]:
+    """The records that are searched at once, up to `stop_at`: the first of them, its offset."""
+    first = max(lowest, stop_at - _SEARCH_ENTRIES)
+    page = view.page(first, stop_at - first)
+    offsets = page.offsets if page else [stop]
+    if not view.trusted:
+        return first, offsets[0]
+    at = min(len(offsets) - 1, bisect_left(offsets, stop - _SEARCH_BYTES))
+    return first + at, offsets[at]
+
+
+async def _kept_ends(cursor: Cursor, end: Extent, pause: Pause) -> list[Position]:
+    """Where each line ends that is kept, up to `end`."""
+    ends: list[Position] = []
+    while not cursor.at_end(end):
+        for part in await cursor.step(end):
+            blocks = [part] if isinstance(part, Block) else part.blocks()
+            for block in blocks:
+                ends += block.ends()
+        await pause()
+    cursor.close()
+    return ends
 
 
 def _wanted_in(
@@ -84,16 +160,16 @@ class _Finder:
             await self._walk_each(records)
             return
         stop_at, stop = records, size
+        entries = PAGE_ENTRIES
         while stop_at > 0 and self.need > 0:
-            first = max(0, stop_at - PAGE_ENTRIES)
-            offsets = [
-                each[1] for each in entry.unpack_all(self._view.entries(first, stop_at - first))
-            ]
+            first = max(0, stop_at - entries)
+            # For many lines in large pages: the first page is often enough.
+            entries = _SEARCH_ENTRIES
+            page = self._view.page(first, stop_at - first)
+            offsets = page.offsets if page else []
             while offsets and self.need > 0:
                 # As many records as a span takes, at least one.
-                low = len(offsets) - 1
-                while low > 0 and stop - offsets[low - 1] <= _SPAN_BYTES:
-                    low -= 1
+                low = min(len(offsets) - 1, bisect_left(offsets, stop - _SPAN_BYTES))
                 self._take_span(first + low, offsets[low:], stop)
                 stop, offsets = offsets[low], offsets[:low]
                 await self._pause()

@@ -30,6 +30,23 @@ class Limits:
     """Router lines of one channel kept in memory while its disk is full."""
     idle_close_s: float = 60.0
     """A channel that nobody uses is closed after this."""
+    sweep_interval_s: float = 10.0
+    """How often retention looks at every channel; the free space is looked at with each sync."""
+    free_floor_bytes: int = 1024 * 1024 * 1024
+    """Below this much free space the oldest segments of the largest channels go, whatever their
+    policy; at most a twentieth of the disk."""
+    floor_keep_bytes: int = 8 * 1024 * 1024
+    """A channel with no more than this gives nothing for the floor."""
+    write_out_bytes: int = 8 * 1024 * 1024
+    """After this much a channel's pages are sent on their way to the disk, at once."""
+    dirty_bytes: int = 128 * 1024 * 1024
+    """With this much of a channel not yet on its way, its dynos wait."""
+    burst_s: float = 2.0
+    """A channel may be ahead of its byte rate by what it may say in this time."""
+    overflow_look_s: float = 0.1
+    """How often it is looked whether control still reads a FIFO that overflowed."""
+    late_max: int = 256
+    """FIFOs of dynos that ended, which some process of theirs still holds open."""
     append_lines: int = 5000
     append_text_bytes: int = 256 * 1024
     connections: int = 512

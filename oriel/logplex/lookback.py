@@ -80,10 +80,13 @@ class _Line:
             record -= own.back
 
     async def _back_over(self, view: View, start: int, stop: int, pause: Pause) -> bool:
+        # Most records end with a newline: one byte tells.
+        size = 1
         while stop > start:
-            part = view.read(max(start, stop - _PART_BYTES), stop)
+            part = view.read(max(start, stop - size), stop)
             if not part:
                 return True
+            size = min(_PART_BYTES, size * 256)
             newline = part.rfind(b"\n")
             rest = part[newline + 1 :]
             self._length += len(rest)

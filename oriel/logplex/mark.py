@@ -34,6 +34,7 @@ class MarkFile:
 
     def __init__(self, path: Path) -> None:
         """Open or create it."""
+        self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._turn = 0
 
@@ -69,6 +70,12 @@ class MarkFile:
         slot = body + crc32(body).to_bytes(4, "little")
         files.write_at(self._fd, slot.ljust(_SLOT_BYTES, b"\0"), self._turn % 2 * _SLOT_BYTES)
         os.fdatasync(self._fd)
+
+    def renew(self) -> None:
+        """Somebody deleted the file: begin another. May raise OSError."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.close(self._fd)
+        self._fd = fd
 
     def close(self) -> None:
         """Close the file."""

@@ -14,19 +14,37 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from oriel import faults
 from oriel.clock import Clock, SystemClock
+from oriel.egress import Dialer, Rules
 from oriel.logplex.datagrams import Datagrams, open_socket
+from oriel.logplex.drains.place import Places
+from oriel.logplex.drains.roster import Roster
+from oriel.logplex.inlets.bounds import Bounds
+from oriel.logplex.inlets.desk import Desk
+from oriel.logplex.inlets.doors import Doors
+from oriel.logplex.inlets.places import KINDS, Place, tls_context
 from oriel.logplex.intake import Intake
 from oriel.logplex.limits import Limits
+from oriel.logplex.retention import Retention
 from oriel.logplex.server import Server
 from oriel.logplex.shelf import Shelf
+from oriel.logplex.tokens import Tokens
+from oriel.logplex.turns import Turns
+from oriel.logplex.upkeep import Upkeep
 
 SOCKET = Path("run", "logplex.sock")
 """Where the door is, in the data directory."""
+
+TOKENS = Path("logplex", "tokens")
+"""Where the tokens are."""
+
+DRAINS = Path("drains")
+"""Where the drains are."""
 
 SWITCH_INTERVAL_S = 0.0005
 """The sync thread counts and checksums; the loop must not wait for it long."""
@@ -36,15 +54,29 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _log = logging.getLogger("oriel.logplex")
 
 
+@dataclass(frozen=True, slots=True)
+class Inlets:
+    """Where a logplex that stands alone listens, besides its own socket."""
+
+    places: tuple[Place, ...] = ()
+    certificate: Path | None = None
+    key: Path | None = None
+    bounds: Bounds | None = None
+
+
 async def serve(
     data: Path,
     router_socket: socket.socket | None,
     *,
     clock: Clock | None = None,
     limits: Limits | None = None,
+    inlets: Inlets | None = None,
+    allowed: Sequence[str] = (),
 ) -> None:
     """Run logplex on a data directory until cancelled. Takes over `router_socket`.
 
+    With `inlets` it stands alone: it listens where they say, and has no router's socket of its
+    own. Drains may connect to networks that are `allowed`, also where `egress` would refuse.
     Raises Conflict when another logplex has the directory.
     """
     clock, limits = clock or SystemClock(), limits or Limits()
@@ -58,18 +90,48 @@ async def serve(
         stack.callback(intake.close)
         for instance, reason in intake.open_all().items():
             _log.warning("the output of dyno %s is not read: %s", instance, reason)
-        intake.start()
-        datagrams = Datagrams(router_socket or open_socket(), shelf, limits, clock)
-        stack.callback(datagrams.close)
-        datagrams.start()
-        server = Server(shelf=shelf, intake=intake, datagrams=datagrams, limits=limits, clock=clock)
+        retention = Retention(shelf, limits, clock)
+        stack.push_async_callback(retention.close)
+        retention.start()
+        datagrams = None
+        if router_socket or not inlets:
+            datagrams = Datagrams(router_socket or open_socket(), shelf, limits, clock)
+            stack.callback(datagrams.close)
+            datagrams.start()
+        tokens = Tokens(data / TOKENS)
+        stack.callback(tokens.close)
+        if tokens.damaged_lines:
+            _log.warning("%d lines of the tokens are damaged", tokens.damaged_lines)
+        doors = _doors(inlets or Inlets(), shelf, tokens, clock, limits)
+        stack.push_async_callback(doors.close)
+        await doors.start()
+        dialer = Dialer(Rules.parse(allowed))
+        stack.callback(dialer.close)
+        drains = Roster(Places(data / DRAINS), shelf, Turns(), dialer, clock)
+        stack.push_async_callback(drains.close)
+        drains.start()
+        server = Server(
+            shelf=shelf,
+            intake=intake,
+            datagrams=datagrams,
+            limits=limits,
+            clock=clock,
+            desk=Desk(shelf, tokens),
+            doors=doors,
+            drains=drains,
+            upkeep=Upkeep(shelf, intake, retention),
+        )
         stack.push_async_callback(server.close)
         await server.start(data / SOCKET)
+        # Last: who finds nobody at the door may take FIFOs over (`overflow`).
+        intake.start()
+        for each in doors.status() if inlets else []:
+            _log.info("listening at %s (%s) %s", each["address"], each["kind"], each["source"])
         await asyncio.get_running_loop().create_future()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`oriel logplex --data DIR [--router-fd N]`; returns the exit code."""
+    """`python -m oriel.logplex.process --data DIR [--router-fd N]`; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="oriel logplex", description="Run the log router on a data directory."
     )
@@ -77,16 +139,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--router-fd", type=int, help="an inherited UDP socket for the router's lines"
     )
+    for kind in KINDS:
+        parser.add_argument(f"--{kind}", action="append", default=[], help="listen there")
+    parser.add_argument("--tls-cert", type=Path, help="certificate chain (PEM)")
+    parser.add_argument("--tls-key", type=Path, help="its private key")
+    parser.add_argument(
+        "--allow-egress", action="append", default=[], help="a network that drains may connect to"
+    )
     given = parser.parse_args(argv)
+    typed = [(kind, text) for kind in KINDS for text in getattr(given, kind.replace("-", "_"))]
+    return run(
+        given.data,
+        lambda: (
+            Inlets(
+                tuple(Place.parse(kind, text) for kind, text in typed),
+                given.tls_cert,
+                given.tls_key,
+            )
+            if typed
+            else None
+        ),
+        given.router_fd,
+        given.allow_egress,
+    )
+
+
+def run(
+    data: Path,
+    inlets: Callable[[], Inlets | None] | None = None,
+    router_fd: int | None = None,
+    allowed: Sequence[str] = (),
+) -> int:
+    """Run logplex as this process, until it is told to stop; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     os.umask(0o077)
     _raise_file_limit()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
-        router = socket.socket(fileno=given.router_fd) if given.router_fd is not None else None
+        router = socket.socket(fileno=router_fd) if router_fd is not None else None
         if router is not None:
             router.set_inheritable(False)
-        asyncio.run(_until_told(given.data, router))
+        asyncio.run(_until_told(data, router, inlets() if inlets else None, allowed))
     except faults.Fault as fault:
         _log.error("%s %s", fault.message, fault.hint)
         return 1
@@ -96,8 +189,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _until_told(data: Path, router: socket.socket | None) -> None:
-    task = asyncio.create_task(serve(data, router))
+def _doors(inlets: Inlets, shelf: Shelf, tokens: Tokens, clock: Clock, limits: Limits) -> Doors:
+    tls = None
+    if inlets.certificate and inlets.key:
+        tls = tls_context(inlets.certificate, inlets.key)
+    return Doors(
+        inlets.places,
+        shelf=shelf,
+        tokens=tokens,
+        clock=clock,
+        limits=limits,
+        tls=tls,
+        bounds=inlets.bounds,
+    )
+
+
+async def _until_told(
+    data: Path,
+    router: socket.socket | None,
+    inlets: Inlets | None = None,
+    allowed: Sequence[str] = (),
+) -> None:
+    task = asyncio.create_task(serve(data, router, inlets=inlets, allowed=allowed))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)

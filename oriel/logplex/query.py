@@ -15,6 +15,7 @@ from oriel import faults
 LINES_MAX = 10_000_000
 FILTERS_MAX = 100
 FORMATS = ("text", "json")
+GREP_MAX = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,17 @@ class Query:
     sources: tuple[str, ...] = field(default=())
     ps: tuple[str, ...] = field(default=())
     format: str = "text"
+    since_us: int = 0
+    """Nothing that was said before this; microseconds since 1970."""
+    until_us: int | None = None
+    """Nothing that was said after this."""
+    grep: str = ""
+    """Only lines that hold this text; with `regex`, in which this pattern is found."""
+    regex: bool = False
+    release: int = 0
+    """Only lines of this release; 0 is any."""
+    raw: bool = False
+    """Control characters as they are, in text."""
 
     def wants(self, source: str, ps: str) -> bool:
         """Whether a line of that source and process passes the filters."""
@@ -39,8 +51,13 @@ class Query:
 
     @property
     def filters(self) -> bool:
-        """Whether anything is filtered at all."""
+        """Whether sources are filtered."""
         return bool(self.sources or self.ps)
+
+    @property
+    def sifts(self) -> bool:
+        """Whether lines of a wanted source are filtered too."""
+        return bool(self.grep or self.release)
 
 
 def from_request(value: Mapping[str, Any]) -> Query:
@@ -54,14 +71,37 @@ def from_request(value: Mapping[str, Any]) -> Query:
     form = value.get("format", "text")
     if form not in FORMATS:
         raise faults.Invalid(f"Log format {str(form)[:20]!r} is not known: use text or json.")
+    tail, until_us = bool(value.get("tail", False)), value.get("until_us")
+    if tail and until_us is not None:
+        raise faults.Invalid("A tail has no end: it goes on with each new line.")
     return Query(
         lines=lines,
-        tail=bool(value.get("tail", False)),
+        tail=tail,
         after=after,
         sources=_names(value.get("sources")),
         ps=_names(value.get("ps")),
         format=form,
+        since_us=_number(value.get("since_us", 0)),
+        until_us=None if until_us is None else _number(until_us),
+        grep=_text(value.get("grep", "")),
+        regex=bool(value.get("regex", False)),
+        release=_number(value.get("release", 0)),
+        raw=bool(value.get("raw", False)),
     )
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or not 0 <= value < 1 << 63:
+        raise faults.Invalid("Times and releases are numbers from 0 up.")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > GREP_MAX:
+        raise faults.Invalid(f"What to search for is a text of at most {GREP_MAX} characters.")
+    if "\n" in value:
+        raise faults.Invalid("What to search for is a part of one line.")
+    return value
 
 
 def _names(value: object) -> tuple[str, ...]:

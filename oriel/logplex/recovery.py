@@ -10,8 +10,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from zlib import crc32
 
 from oriel.logplex import entry, files, frame
+from oriel.logplex.checkpoint import Checkpoint
 from oriel.logplex.mark import Mark
 from oriel.logplex.segment import data_path, index_path, numbers, seal_path
 
@@ -28,6 +30,8 @@ class Found:
     last_us: int = 0
     last_id: int = 0
     last: dict[int, int] = field(default_factory=dict)
+    hurt: bool = False
+    """Whether it looks damaged."""
 
 
 def cut_to_mark(directory: Path, mark: Mark) -> int:
@@ -45,13 +49,17 @@ def cut_to_mark(directory: Path, mark: Mark) -> int:
     return aside
 
 
-def recover(directory: Path, number: int) -> Found:
-    """Look at a segment that is not sealed, cut what a kill tore, and say how it is."""
+def recover(directory: Path, number: int, known: Checkpoint | None = None) -> Found:
+    """Look at a segment that is not sealed, cut what a kill tore, and say how it is.
+
+    `known` saves reading most of its index again.
+    """
     try:
         with _Pair(directory, number) as pair:
-            return _recover(pair, number)
+            found = _go_on(pair, number, known) if known and known.segment == number else None
+            return found or _recover(pair, number)
     except FileNotFoundError:
-        return Found(0, 0, goes_on=False)
+        return Found(0, 0, goes_on=False, hurt=True)
 
 
 class _Pair:
@@ -75,7 +83,7 @@ def _recover(pair: _Pair, number: int) -> Found:
     size = os.fstat(pair.data).st_size
     index = files.read_at(pair.index, os.fstat(pair.index).st_size, 0)
     if not entry.header_sound(index, number):
-        return Found(0, size, goes_on=False)
+        return Found(0, size, goes_on=False, hurt=size > 0)
     body = index[entry.SIZE : len(index) - len(index) % entry.SIZE]
     entries = list(entry.unpack_all(body))
     if entry.unsound(body) or _truncated(entries, size):
@@ -84,9 +92,9 @@ def _recover(pair: _Pair, number: int) -> Found:
     while entries and entries[-1][1] >= size:
         entries.pop()
     if not entries and size:
-        return Found(0, size, goes_on=False)
+        return Found(0, size, goes_on=False, hurt=True)
     size = _cut_frame(pair.data, entries, size)
-    os.ftruncate(pair.index, (len(entries) + 1) * entry.SIZE)
+    _cut(pair.index, (len(entries) + 1) * entry.SIZE)
     kept = body[: len(entries) * entry.SIZE]
     return Found(
         len(entries),
@@ -96,6 +104,46 @@ def _recover(pair: _Pair, number: int) -> Found:
         last_id=_last_id(pair.data, kept, size),
         last={each[2]: at for at, each in enumerate(entries)},
     )
+
+
+def _go_on(pair: _Pair, number: int, known: Checkpoint) -> Found | None:
+    """The same from a checkpoint on; None when it does not fit, or anything is odd."""
+    size = os.fstat(pair.data).st_size
+    index = files.read_at(pair.index, os.fstat(pair.index).st_size, 0)
+    stop = (known.records + 1) * entry.SIZE
+    if not entry.header_sound(index, number) or known.records < 1 or len(index) < stop:
+        return None
+    if crc32(memoryview(index)[entry.SIZE : stop]) != known.index_crc:
+        return None
+    # The last known one too: where it ends is not known yet.
+    first = known.records - 1
+    body = index[(first + 1) * entry.SIZE : len(index) - len(index) % entry.SIZE]
+    entries = list(entry.unpack_all(body))
+    if entry.unsound(body) or _truncated(entries, size) or entries[0][1] >= size:
+        return None
+    while entries[-1][1] >= size:
+        entries.pop()
+    if len(entries) == 1 and files.read_at(pair.data, 1, size - 1) != b"\n":
+        # A torn frame would have to go, and with it what the checkpoint says.
+        return None
+    size = _cut_frame(pair.data, entries, size)
+    _cut(pair.index, (first + len(entries) + 1) * entry.SIZE)
+    last = dict(known.last)
+    last.update({each[2]: first + at for at, each in enumerate(entries)})
+    return Found(
+        first + len(entries),
+        size,
+        goes_on=True,
+        last_us=max(known.last_us, entries[-1][0]),
+        last_id=max(known.last_id, _last_id(pair.data, body[: len(entries) * entry.SIZE], size)),
+        last=last,
+    )
+
+
+def _cut(fd: int, size: int) -> None:
+    """Cut a file, unless it has that size: a segment's age is that of its files."""
+    if os.fstat(fd).st_size != size:
+        os.ftruncate(fd, size)
 
 
 def _truncated(entries: list[entry.Row], size: int) -> bool:
@@ -117,6 +165,7 @@ def _left_behind(data_fd: int, body: bytes, size: int) -> Found:
         last_us=max((each[0] for each in sound), default=0),
         last_id=_last_id(data_fd, body, size),
         last={each[2]: at for at, each, _ in entry.spans(body, size)},
+        hurt=True,
     )
 
 

@@ -20,9 +20,11 @@ _TAB_AND_NEWLINE = b"\t\n"
 _SAFE = bytes(each for each in range(256) if each >= 32 and each != 127) + _TAB_AND_NEWLINE
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _C1 = re.compile("[\x7f-\x9f]")
+_C1_BYTES = re.compile(rb"\xc2[\x80-\x9f]")
+_STREAMS = (entry.STREAM, entry.CLOSE)
+_quoted = json.encoder.encode_basestring
 _OWN_PARAMS = ("id", "channel")
 _SECOND_US = 1_000_000
-_LAST_DYNO = b" dyno="
 
 
 def _caret(match: re.Match[str]) -> str:
@@ -42,23 +44,25 @@ def harmless(text: bytes) -> bytes:
     return _CONTROLS.sub(_caret, plain).encode()
 
 
+def _harmless_already(text: bytes) -> bool:
+    """Whether text can be shown as it is, asked quickly."""
+    if text.translate(None, _SAFE):
+        return False
+    if text.isascii():
+        return True
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return not _C1_BYTES.search(text)
+
+
+def _unchanged(text: bytes) -> bytes:
+    return text
+
+
 def _unix(text: bytes) -> bytes:
     return text.replace(b"\r\n", b"\n") if b"\r\n" in text else text
-
-
-def short_dyno(text: bytes) -> bytes:
-    """A router line that names its dyno as users do: `dyno=web.1:c4fe` becomes `dyno=web.1`.
-
-    The last `dyno=` is the router's own: what comes before it may hold a client's words.
-    """
-    start = text.rfind(_LAST_DYNO)
-    if start < 0:
-        return text
-    start += len(_LAST_DYNO)
-    stop = text.find(b" ", start)
-    stop = len(text) if stop < 0 else stop
-    colon = text.find(b":", start, stop)
-    return text if colon < 0 else text[:colon] + text[stop:]
 
 
 def _pieces(text: bytes) -> list[bytes]:
@@ -70,9 +74,11 @@ def _pieces(text: bytes) -> list[bytes]:
 class TextForm:
     """Lines as `2011-06-19T08:35:19.123456+00:00 heroku[web.1]: text`."""
 
-    def __init__(self, source_of: Callable[[int], Source]) -> None:
-        """`source_of` gives the row of a source's number."""
+    def __init__(self, source_of: Callable[[int], Source], raw: bool = False) -> None:
+        """`source_of` gives the row of a source's number. `raw` leaves control characters."""
         self._source_of = source_of
+        self._raw = raw
+        self._tamed = _unchanged if raw else harmless
         self._labels: dict[int, bytes] = {}
         self._second = -1
         self._stamp = b""
@@ -93,28 +99,28 @@ class TextForm:
 
     def unfinished(self, source: int, text: bytes, time_us: int) -> bytes:
         """The last line of a source, whose end has not come."""
-        return self._headed(time_us, source, harmless(text + b"\n"))
+        return self._headed(time_us, source, self._tamed(text + b"\n"))
 
     def _run(self, run: Run) -> bytes:
-        text = run.text
-        if not text.isascii() or text.translate(None, _SAFE):
+        if not (self._raw or _harmless_already(run.text)):
             return b"".join(map(self._block, run.blocks()))
         labels = {source: self._label(source) for source in set(run.sources)}
-        rows = zip(run.times, map(labels.__getitem__, run.sources), run.lines, strict=False)
+        count = len(run.times)
         second = run.times[0] // _SECOND_US
         if run.times[-1] // _SECOND_US == second:
             stamp, base = self._stamp_of(second), second * _SECOND_US
-            lines = [
-                b"%b%06d+00:00 %b%b\n" % (stamp, time_us - base, label, line)
-                for time_us, label, line in rows
-            ]
-        else:
-            lines = [
-                b"%b%06d+00:00 %b%b\n"
-                % (self._stamp_of(time_us // _SECOND_US), time_us % _SECOND_US, label, line)
-                for time_us, label, line in rows
-            ]
-        return b"".join(lines)
+            # One format for all of them: it is half as much again as fast as one for each.
+            values: list[object] = [stamp] * (4 * count)
+            values[1::4] = [time_us - base for time_us in run.times]
+            values[2::4] = map(labels.__getitem__, run.sources)
+            values[3::4] = run.lines[:count]
+            return (b"%b%06d+00:00 %b%b\n" * count) % tuple(values)
+        rows = zip(run.times, map(labels.__getitem__, run.sources), run.lines, strict=False)
+        return b"".join(
+            b"%b%06d+00:00 %b%b\n"
+            % (self._stamp_of(time_us // _SECOND_US), time_us % _SECOND_US, label, line)
+            for time_us, label, line in rows
+        )
 
     def _block(self, block: Block) -> bytes:
         text = block.text
@@ -122,9 +128,9 @@ class TextForm:
             text = b"".join(
                 piece + b"\n"
                 for line in text[:-1].split(b"\n")
-                for piece in _pieces(_shown(line, block.kind))
+                for piece in _pieces(frame.shown(line, block.kind == entry.FRAMES))
             )
-        return self._headed(block.time_us, block.source, harmless(text))
+        return self._headed(block.time_us, block.source, self._tamed(text))
 
     def _headed(self, time_us: int, source: int, text: bytes) -> bytes:
         now, micros = divmod(time_us, _SECOND_US)
@@ -132,6 +138,13 @@ class TextForm:
         if text.find(b"\n") == len(text) - 1:
             return header + text
         return header + text[:-1].replace(b"\n", b"\n" + header) + b"\n"
+
+    def notice(self, time_us: int, text: str, position: Position) -> bytes:
+        """A line of logplex's own, for this reader alone."""
+        del position
+        now, micros = divmod(time_us, _SECOND_US)
+        header = b"%b%06d+00:00 heroku[logplex]: " % (self._stamp_of(now), micros)
+        return header + text.encode() + b"\n"
 
     def _label(self, source: int) -> bytes:
         label = self._labels.get(source)
@@ -153,6 +166,9 @@ class JsonForm:
     def __init__(self, source_of: Callable[[int], Source]) -> None:
         """`source_of` gives the row of a source's number."""
         self._source_of = source_of
+        self._frames: dict[tuple[int, int], tuple[str, str, str]] = {}
+        self._time_us = -1
+        self._time = ""
 
     def render(self, parts: Iterable[Part]) -> tuple[bytes, int]:
         """The lines of some parts, each with its newline, and how many they are."""
@@ -161,7 +177,11 @@ class JsonForm:
             for part in parts
             for block in (part.blocks() if isinstance(part, Run) else [part])
         )
-        lines = [self._line(*each) for block in blocks for each in _lines(block)]
+        lines = [
+            self._quick(block, *each) if block.kind in _STREAMS else self._line(block, *each)
+            for block in blocks
+            for each in block.lines()
+        ]
         return b"".join(lines), len(lines)
 
     def unfinished(self, source: int, text: bytes, time_us: int) -> bytes:
@@ -169,14 +189,44 @@ class JsonForm:
         row = self._source_of(source)
         return _dumped(self._common(time_us, row, text, row.release, None))
 
+    def _quick(self, block: Block, line: bytes, position: Position) -> bytes:
+        """The same as `_line` for what a dyno wrote."""
+        key = (block.source, block.release)
+        frames = self._frames.get(key)
+        if frames is None:
+            row = self._source_of(block.source)
+            before = f',"source":{_quoted(row.source)},"ps":{_quoted(row.ps)},"text":'
+            after = f',"instance":{_quoted(row.instance)}}}\n' if row.instance else "}\n"
+            frames = self._frames[key] = (before, f',"release":{block.release},"position":"', after)
+        text = _quoted(line.decode("utf-8", "replace").removesuffix("\r"))
+        if _C1.search(text) or _C1.search(frames[0]):
+            return self._line(block, line, position)
+        if block.time_us != self._time_us:
+            self._time_us = block.time_us
+            self._time = frame.stamp(block.time_us)
+        before, middle, after = frames
+        return (f'{{"time":"{self._time}"{before}{text}{middle}{position}"{after}').encode(
+            "utf-8", "replace"
+        )
+
+    def notice(self, time_us: int, text: str, position: Position) -> bytes:
+        """A line of logplex's own, for this reader alone."""
+        row = Source(0, "heroku", "logplex")
+        return _dumped(self._common(time_us, row, text.encode(), 0, position))
+
     def _line(self, block: Block, line: bytes, position: Position) -> bytes:
         row = self._source_of(block.source)
-        parsed = frame.parse(line) if block.kind in entry.WHOLE else None
+        parsed = frame.read(line) if block.kind in entry.WHOLE else None
         if parsed is None:
             return _dumped(self._common(block.time_us, row, line, block.release, position))
-        text = short_dyno(parsed.text) if block.kind == entry.FRAMES else parsed.text
+        text = frame.short_dyno(parsed.text) if block.kind == entry.FRAMES else parsed.text
         value = self._common(block.time_us, row, text, block.release, position)
         value["severity"] = parsed.severity
+        if block.kind == entry.FRAMES:
+            # What the sender said of it, beside our own time.
+            value["facility"] = parsed.priority >> 3
+            if parsed.time not in ("", "-"):
+                value["sent"] = parsed.time
         data = {key: each for key, each in parsed.data.items() if key not in _OWN_PARAMS}
         if data:
             value["data"] = data
@@ -201,27 +251,9 @@ class JsonForm:
 Form = TextForm | JsonForm
 
 
-def form_of(name: str, source_of: Callable[[int], Source]) -> Form:
+def form_of(name: str, source_of: Callable[[int], Source], raw: bool = False) -> Form:
     """The form of that name: `text` or `json`."""
-    return JsonForm(source_of) if name == "json" else TextForm(source_of)
-
-
-def _shown(line: bytes, kind: int) -> bytes:
-    text = frame.text_of(line)
-    return short_dyno(text) if kind == entry.FRAMES else text
-
-
-def _lines(block: Block) -> Iterable[tuple[Block, bytes, Position]]:
-    """A block's lines, each with the position after it."""
-    lines = block.text[:-1].split(b"\n")
-    at = block.end - sum(len(line) + 1 for line in lines)
-    if len(lines) == 1:
-        # It may be a piece of a long line, whose newline is ours.
-        yield block, lines[0], Position(block.segment, block.record, block.end)
-        return
-    for line in lines:
-        at += len(line) + 1
-        yield block, line, Position(block.segment, block.record, at)
+    return JsonForm(source_of) if name == "json" else TextForm(source_of, raw)
 
 
 def _dumped(value: dict[str, Any]) -> bytes:

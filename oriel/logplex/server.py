@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,19 @@ from oriel import faults
 from oriel.clock import Clock
 from oriel.logplex import query as queries
 from oriel.logplex import wire
+from oriel.logplex.batch import Batch
 from oriel.logplex.channel import PlatformLine, check_name
 from oriel.logplex.datagrams import Datagrams
+from oriel.logplex.drains.roster import Roster
+from oriel.logplex.feed import Feeds
+from oriel.logplex.inlets.desk import Desk
+from oriel.logplex.inlets.doors import Doors
 from oriel.logplex.intake import Intake
 from oriel.logplex.limits import Limits
 from oriel.logplex.session import Session
 from oriel.logplex.shelf import Shelf
 from oriel.logplex.turns import Turns
+from oriel.logplex.upkeep import Upkeep
 
 WRITE_BUFFER_BYTES = 256 * 1024
 """What may wait for a slow reader; beyond it, its cursor waits."""
@@ -38,15 +44,30 @@ class Server:
     """The door, for as long as logplex runs."""
 
     def __init__(
-        self, *, shelf: Shelf, intake: Intake, datagrams: Datagrams, limits: Limits, clock: Clock
+        self,
+        *,
+        shelf: Shelf,
+        intake: Intake,
+        datagrams: Datagrams | None,
+        limits: Limits,
+        clock: Clock,
+        desk: Desk | None = None,
+        doors: Doors | None = None,
+        drains: Roster | None = None,
+        upkeep: Upkeep | None = None,
     ) -> None:
         """The parts are started and closed by whoever made them."""
+        self._upkeep = upkeep
+        self._desk = desk
+        self._doors = doors
+        self._drains = drains
         self._shelf = shelf
         self._intake = intake
         self._datagrams = datagrams
         self._limits = limits
         self._clock = clock
         self._turns = Turns()
+        self._feeds = Feeds()
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._operations: dict[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]] = {
@@ -55,6 +76,9 @@ class Server:
             "append": self._append,
             "forget": self._forget,
             "status": self._status,
+            **(desk.operations if desk else {}),
+            **(upkeep.operations if upkeep else {}),
+            **(drains.operations() if drains is not None else {}),
         }
 
     async def start(self, path: Path) -> None:
@@ -138,11 +162,17 @@ class Server:
     async def _append(self, request: dict[str, Any]) -> dict[str, Any]:
         lines = _lines(request.get("lines"), self._limits)
         channel = self._shelf.channel(request.get("channel"))
-        return {"last_id": channel.append_platform(lines, self._clock.wall_ns() // 1000)}
+        last_id = channel.append_platform(lines, self._clock.wall_ns() // 1000)
+        self._shelf.note_id(last_id)
+        return {"last_id": last_id}
 
     async def _forget(self, request: dict[str, Any]) -> dict[str, Any]:
         name = check_name(request.get("channel"))
         self._intake.forget(name)
+        if self._desk:
+            self._desk.forget(name)
+        if self._drains is not None:
+            await self._drains.forget(name)
         await self._shelf.forget(name)
         return {}
 
@@ -151,8 +181,11 @@ class Server:
             "channels": len(self._shelf),
             "sources": len(self._intake),
             "connections": len(self._connections),
-            "blocked": self._intake.blocked,
-            "router": self._datagrams.status(),
+            "blocked": list(self._intake.blocked),
+            "router": self._datagrams.status() if self._datagrams else None,
+            "inlets": self._doors.status() if self._doors else [],
+            "drains": len(self._drains) if self._drains is not None else 0,
+            **(self._upkeep.status() if self._upkeep else {}),
         }
 
     async def _read(
@@ -163,23 +196,21 @@ class Server:
     ) -> bool:
         query = queries.from_request(request)
         with self._shelf.used(request.get("channel")) as channel:
-            session = Session(channel, query, self._turns)
-            await session.seek()
-            writer.write(wire.packed({"ok": True}))
-            if not query.tail:
-                await _pump(session, writer)
-                return True
-            pump = asyncio.create_task(_pump(session, writer))
-            hung_up = asyncio.create_task(reader.read(1))
+            session = Session(channel, query, self._turns, self._feeds)
             try:
-                await asyncio.wait({pump, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+                await session.seek()
+                writer.write(wire.packed({"ok": True}))
+                if not query.tail:
+                    await _pump(session, writer)
+                    return True
+                await _until_hung_up(_follow(session, writer), reader)
+                return False
             finally:
-                pump.cancel()
-                hung_up.cancel()
-                await asyncio.gather(pump, hung_up, return_exceptions=True)
-            return False
+                await session.close()
 
     async def _give_router_socket(self, writer: asyncio.StreamWriter) -> None:
+        if self._datagrams is None:
+            raise faults.NotFound("This logplex has no router's socket.", resource="socket")
         # The descriptor goes with the answer, past the stream's buffer, which must be empty.
         writer.transport.set_write_buffer_limits(high=0)
         await writer.drain()
@@ -191,16 +222,37 @@ class Server:
 async def _pump(session: Session, writer: asyncio.StreamWriter) -> None:
     async with contextlib.aclosing(session.batches()) as batches:
         async for batch in batches:
-            header = {
-                "position": batch.position,
-                "lines": batch.lines,
-                "bytes": len(batch.text),
-                "skipped": batch.skipped,
-            }
-            writer.write(wire.packed(header) + batch.text)
+            writer.write(batch.packed)
             await writer.drain()
     writer.write(wire.packed({"end": True}))
     await writer.drain()
+
+
+async def _follow(session: Session, writer: asyncio.StreamWriter) -> None:
+    """Give a tail's batches to the socket at once, without a task's turn for each reader."""
+
+    def put(batch: Batch) -> bool:
+        writer.write(batch.packed)
+        return writer.transport.get_write_buffer_size() < WRITE_BUFFER_BYTES
+
+    put(session.start)
+    await session.follow(put, writer.drain)
+    writer.write(wire.packed({"end": True}))
+    await writer.drain()
+
+
+async def _until_hung_up(work: Coroutine[Any, Any, None], reader: asyncio.StreamReader) -> None:
+    working = asyncio.create_task(work)
+    hung_up = asyncio.create_task(reader.read(1))
+    try:
+        await asyncio.wait({working, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left = not working.done()
+        working.cancel()
+        hung_up.cancel()
+        await asyncio.gather(working, hung_up, return_exceptions=True)
+    if not left:
+        working.result()
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

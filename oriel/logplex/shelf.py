@@ -12,20 +12,41 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
+from zlib import crc32
 
 from oriel import faults
 from oriel.clock import Clock, new_id
+from oriel.logplex import damage, frame
 from oriel.logplex.channel import Channel, check_name
+from oriel.logplex.damage import Damage
+from oriel.logplex.gone import Removed
 from oriel.logplex.limits import Limits
 
 _GONE = ".gone-"
+_LAST_ID = ".last-id"
+_ID = struct.Struct("<8sQ")
+_ID_MAGIC = b"orielid\1"
 LOCK_WAIT_S = 10.0
 _LOCK_STEP_S = 0.02
 
+_T = TypeVar("_T")
+
 _log = logging.getLogger("oriel.logplex")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What looking at a whole channel found."""
+
+    segments: int
+    damage: tuple[Damage, ...]
 
 
 class Shelf:
@@ -52,6 +73,8 @@ class Shelf:
         self._thread = ThreadPoolExecutor(1, "logplex-sync")
         self._task: asyncio.Task[None] | None = None
         self._syncing = asyncio.Lock()
+        self.last_id = 0
+        """The highest outbox id that any channel was ever given."""
 
     async def start(self) -> None:
         """Take the lock, finish what a kill left of forgetting, and sync from now on."""
@@ -60,6 +83,7 @@ class Shelf:
             self.directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
         await self._take_lock()
+        self.last_id = _read_id(self.directory / _LAST_ID)
         for each in self.directory.glob(_GONE + "*"):
             self._thread.submit(shutil.rmtree, each, True)
         self._task = asyncio.create_task(self._tend())
@@ -80,6 +104,27 @@ class Shelf:
     def __len__(self) -> int:
         """How many channels are open."""
         return len(self._open)
+
+    def names(self) -> set[str]:
+        """Every channel there is. For a thread."""
+        found = os.scandir(self.directory)
+        with found:
+            return {each.name for each in found if frame.CHANNEL.fullmatch(each.name)}
+
+    def note_id(self, number: int) -> None:
+        """A channel keeps lines up to this outbox id. May raise OSError."""
+        if number > self.last_id:
+            _write_id(self.directory / _LAST_ID, number)
+            self.last_id = number
+
+    def if_open(self, name: str) -> Channel | None:
+        """The channel of that name, if it is open."""
+        return self._open.get(name)
+
+    @property
+    def open_channels(self) -> list[Channel]:
+        """Those that are open."""
+        return list(self._open.values())
 
     def knows(self, name: str) -> bool:
         """Whether there is such a channel."""
@@ -155,10 +200,60 @@ class Shelf:
                     channel.sync_failed()
                     _log.warning("channel %s cannot be synced: %s", channel.name, error)
 
+    async def finish(self, name: str) -> None:
+        """Finish the segment that a channel writes. May raise OSError."""
+        with self.used(name) as channel:
+            channel.roll()
+            await self.sync()
+
+    async def remove(self, name: str, number: int, why: str) -> Removed | None:
+        """Remove a finished segment of a channel; None when it is not one. May raise OSError."""
+        with self.used(name) as channel:
+            async with self._syncing:
+                job = channel.removal(number, why)
+                if job is None or channel.forgotten:
+                    return None
+                row = await self._in_thread(job.run)
+                channel.removed(row)
+                if channel.gone.fold():
+                    await self._in_thread(channel.gone.save)
+                return row
+
+    async def check(self, name: object) -> Checked:
+        """Look at every finished segment of a channel, and tell it of damage."""
+        with self.used(name) as channel:
+            there = channel.segments()
+            channel.suspects |= {each for each in there if each < channel.active.number}
+            segments = len(channel.suspects)
+            await self._examine(channel)
+            channel.say_notes(self._clock.wall_ns() // 1000)
+            return Checked(segments, tuple(channel.damage.known.values()))
+
+    async def _examine(self, channel: Channel) -> None:
+        """Look at the segments that seem to be damaged, one by one."""
+        for number in sorted(channel.suspects):
+            async with self._syncing:
+                if channel.forgotten:
+                    return
+                seal = channel.seal_of(number)
+                job = partial(damage.examine, channel.directory, number, seal)
+                try:
+                    channel.found_damage(number, await self._in_thread(job))
+                except OSError as error:
+                    _log.warning("channel %s cannot be examined: %s", channel.name, error)
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
     async def _tend(self) -> None:
         while True:
             await self._clock.sleep(self._limits.sync_interval_s)
             await self.sync()
+            for channel in self.open_channels:
+                if channel.suspects:
+                    await self._examine(channel)
+                if channel.notes and not channel.forgotten:
+                    channel.say_notes(self._clock.wall_ns() // 1000)
             async with self._syncing:
                 self._close_idle()
 
@@ -166,6 +261,7 @@ class Shelf:
         limit_s = self._clock.monotonic_s() - self._limits.idle_close_s
         for name, channel in list(self._open.items()):
             idle = name not in self._in_use and self._used_s.get(name, 0.0) < limit_s
+            idle = idle and not channel.suspects and not channel.notes
             if idle and not channel.dirty and not channel.listeners:
                 del self._open[name]
                 self._used_s.pop(name, None)
@@ -184,3 +280,25 @@ class Shelf:
                         hint="Stop it first, or give this one another --data directory.",
                     ) from None
             await asyncio.sleep(_LOCK_STEP_S)
+
+
+def _read_id(path: Path) -> int:
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return 0
+    body, check = data[: _ID.size], data[_ID.size :]
+    if len(body) < _ID.size or check != crc32(body).to_bytes(4, "little"):
+        return 0
+    magic, number = _ID.unpack(body)
+    return int(number) if magic == _ID_MAGIC else 0
+
+
+def _write_id(path: Path, number: int) -> None:
+    # Not synced: it is for an outbox that was restored from a backup, not for a loss of power.
+    body = _ID.pack(_ID_MAGIC, number)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.pwrite(fd, body + crc32(body).to_bytes(4, "little"), 0)
+    finally:
+        os.close(fd)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from oriel.logplex import entry, files
@@ -34,6 +34,7 @@ class SourceBook:
 
     def __init__(self, path: Path) -> None:
         """Open or create the file; a torn last row is cut."""
+        self._path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._size = 0
         self.rows: dict[int, Source] = {}
@@ -72,6 +73,15 @@ class SourceBook:
     def duplicate(self) -> int:
         """The file's descriptor once more, for a sync in another thread."""
         return os.dup(self._fd)
+
+    def renew(self) -> None:
+        """Somebody deleted the file: write another, of what is in memory. May raise OSError."""
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.close(self._fd)
+        self._fd, self._size = fd, 0
+        self._append({"oriel": "sources", "version": entry.FORMAT})
+        for row in self.rows.values():
+            self._append(asdict(row))
 
     def close(self) -> None:
         """Close the file."""

@@ -121,3 +121,43 @@ def delivered(conn: Connection, up_to_id: int) -> None:
 
 def _fit(text: str) -> str:
     return _BREAK.sub(" ", _UNFIT.sub("\ufffd", text))
+
+
+def last_id(conn: Connection) -> int:
+    """The highest id that this database ever gave a line."""
+    if conn.dialect.name == "sqlite":
+        row = conn.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'").first()
+        return int(row[0]) if row else 0
+    row = conn.exec_driver_sql(
+        "SELECT last_value, is_called FROM " + _sequence(conn)  # noqa: S608 - the database's name
+    ).one()
+    return int(row[0]) if row[1] else int(row[0]) - 1
+
+
+def raise_above(conn: Connection, number: int, since: datetime) -> int:
+    """Give only ids above `number` from now on, and such to the lines posted since then.
+
+    For a database that was restored from an older backup: logplex has kept higher ids than its
+    own, and would take new lines for old ones. Returns how many lines got another id.
+    """
+    if last_id(conn) >= number:
+        return 0
+    if conn.dialect.name == "sqlite":
+        done = conn.exec_driver_sql(
+            "UPDATE sqlite_sequence SET seq = ? WHERE name = 'outbox'", (number,)
+        )
+        if not done.rowcount:
+            conn.exec_driver_sql(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES ('outbox', ?)", (number,)
+            )
+    else:
+        conn.exec_driver_sql("SELECT setval(%s, %s)", (_sequence(conn), number))
+    new = conn.execute(_lines_waiting.where(outbox.c.at >= since)).mappings().all()
+    for row in new:
+        conn.execute(delete(outbox).where(outbox.c.id == row["id"]))
+        conn.execute(insert(outbox), {key: row[key] for key in row if key != "id"})
+    return len(new)
+
+
+def _sequence(conn: Connection) -> str:
+    return str(conn.exec_driver_sql("SELECT pg_get_serial_sequence('outbox', 'id')").scalar_one())

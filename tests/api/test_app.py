@@ -254,6 +254,40 @@ def test_logs_are_read_by_the_url_alone(tmp_path: Path) -> None:
     play(tmp_path / "d", tell)
 
 
+def test_a_session_reads_a_part_of_a_log(tmp_path: Path) -> None:
+    async def asked(site: Site, **values: Any) -> Any:
+        made = await ok(site, "POST", "/apps/demo/log-sessions", 201, body=body(**values))
+        path = str(made["logplex_url"]).removeprefix("http://127.0.0.1:5050")
+        await site.send("GET", path, by=None)
+        return site.logplex.asked[-1]
+
+    async def tell(site: Site) -> None:
+        await ok(site, "POST", "/apps", 201, body=body(name="demo"))
+        query = await asked(site, since="2011-06-19T10:35:00+02:00", until="2011-06-19T08:35:21Z")
+        assert (query.since_us, query.until_us) == (1_308_472_500_000_000, 1_308_472_521_999_999)
+        assert query.lines is None
+        query = await asked(site, since="v1", lines=5, grep="x" * 500, regex=True, raw=True)
+        assert query.since_us > 0
+        assert (query.lines, query.grep, query.regex, query.raw) == (5, "x" * 500, True, True)
+        query = await asked(site, release="v1", grep="ü")
+        assert (query.release, query.grep, query.lines) == (1, "ü", 100)
+        assert query.since_us > 0
+        refused_ones: list[tuple[int, dict[str, Any]]] = [
+            (422, {"since": "soon"}),
+            (404, {"since": "v99"}),
+            (404, {"release": "v99"}),
+            (422, {"release": "74"}),
+            (422, {"until": "2h", "tail": True}),
+            (422, {"grep": "ü" * 400}),
+            (422, {"grep": "a\nb"}),
+            (422, {"grep": 5}),
+        ]
+        for status, wrong in refused_ones:
+            await refused(site, "POST", "/apps/demo/log-sessions", status, body=body(**wrong))
+
+    play(tmp_path / "d", tell)
+
+
 def test_who_may_touch_an_app(tmp_path: Path) -> None:
     async def tell(site: Site) -> None:
         await ok(site, "POST", "/apps", 201, body=body(name="demo"))
@@ -289,13 +323,15 @@ def test_nothing_of_anothers_app_can_be_seen_or_touched(tmp_path: Path) -> None:
             "/apps/{app}/formation": body(updates=[{"type": "web", "quantity": 9}]),
             "/apps/{app}/formation/{type}": body(quantity=9),
             "/apps/{app}/collaborators": body(user=KATE),
+            "/apps/{app}/log-drains": body(url="http://a.example"),
+            "/oriel/apps/{app}/log-drains/{drain}/actions/replay": body(since="2h"),
         }
         parts = {"type": "web", "dyno": "web.1", "release": "2", "other": "1", "email": NED,
-                 "build": "0" * 36, "feature": "x"}  # fmt: skip
+                 "build": "0" * 36, "feature": "x", "drain": "d.1"}  # fmt: skip
         for door in DOORS:
             if "{app}" not in door.path:
                 continue
-            path = door.path.format(app="demo", **parts)
+            path = door.path.replace(":path", "").format(app="demo", **parts)
             sent = valid.get(door.path, b"{}") if door.method != "GET" else b""
             answer = await site.send(door.method, path, by=KATE, body=sent)
             assert (answer.status, answer.json["message"]) == (
@@ -447,7 +483,7 @@ WRONG_BODIES = (b"nonsense", b"[]", b'"text"', b'{"a": 1, "a": 2}', b"\xff", b"[
 def test_every_door_that_changes_something_refuses_what_is_no_object(tmp_path: Path) -> None:
     async def tell(site: Site) -> None:
         await ok(site, "POST", "/apps", 201, body=body(name="demo"))
-        parts = dict.fromkeys(("type", "dyno", "release", "email", "id"), "x")
+        parts = dict.fromkeys(("type", "dyno", "release", "email", "id", "drain"), "x")
         for door in DOORS:
             if door.method in ("GET", "DELETE"):
                 continue

@@ -200,3 +200,12 @@ def test_any_text_stays_in_its_event(text: bytes) -> None:
     assert all(line.startswith(b"data: ") for line in lines)
     assert b"\r" not in shown
     assert [line.removeprefix(b"data: ") for line in lines] == text.splitlines()
+
+
+def test_a_raw_line_keeps_its_carriage_returns() -> None:
+    batch = Lines("p1", b"2026 app[web.1]: 10 %\r20 %\r\n2026 app[web.1]: x\n")
+    assert event(batch, raw=True) == (
+        b"id: p1\ndata: 2026 app[web.1]: 10 %\r20 %\r\ndata: 2026 app[web.1]: x\n\n"
+    )
+    assert event(batch).count(b"data:") == 3
+    assert event(Lines("p2", b"")) == b"id: p2\n\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,6 +90,12 @@ class Logplex:
         self.asked: list[Query] = []
         self.more = asyncio.Event()
         self.away = False
+        self.kept: dict[str, object] = {
+            "max_bytes": 1 << 30,
+            "max_age_s": 2_592_000,
+            "flood": "drop",
+            "rate_bytes": 1 << 27,
+        }
         self.lines = [
             "2011-06-19T08:35:19.000001+00:00 heroku[web.1]: State changed from starting to up",
             "2011-06-19T08:35:20.000002+00:00 app[web.1]: Listening",
@@ -105,6 +111,23 @@ class Logplex:
         if query.tail:
             await self.more.wait()
             yield Batch(position="9", text=b"2011 app[web.1]: more\n", lines=1, skipped=0)
+
+    async def policy(
+        self, channel: str, changes: Mapping[str, object] | None = None
+    ) -> dict[str, Any]:
+        self.kept.update(changes or {})
+        return {"policy": self.kept, "segments": 2, "bytes": 300, "since_us": 5}
+
+    async def check(self, channel: str) -> dict[str, Any]:
+        found = {"what": "x", "segment": 1, "lines": None, "bytes": 7, "first_us": 0, "last_us": 0}
+        return {"segments": 2, "damage": [found]}
+
+    async def drains(
+        self, channel: str | None = None, drain: str | None = None
+    ) -> list[dict[str, Any]]:
+        if drain:
+            raise faults.NotFound("No drain.")
+        return []
 
     async def forget(self, channel: str) -> None:
         pass

@@ -25,6 +25,7 @@ class Logplex:
 
     def __init__(self) -> None:
         self.away = 0
+        self.last_id = 0
         self.kept: list[tuple[str, int, str]] = []
         self.story: list[str] = []
 
@@ -41,6 +42,10 @@ class Logplex:
                 self.kept.append((channel, line["id"], line["text"]))
                 self.story.append(line["text"])
         return int(lines[-1]["id"])
+
+    async def status(self) -> dict[str, Any]:
+        self._here()
+        return {"last_id": self.last_id}
 
     def _here(self) -> None:
         if self.away:
@@ -125,3 +130,32 @@ def test_a_kill_before_delivered_repeats_and_does_not_double(tmp_path: Path) -> 
 
     logplex = played(tmp_path, act)
     assert [text for _, _, text in logplex.kept] == ["once"]
+
+
+def test_an_outbox_older_than_the_logs_goes_on_above_them(tmp_path: Path) -> None:
+    """As after a restore: ids that logplex has kept are not given to new lines."""
+    logplex = Logplex()
+    logplex.last_id = 1000
+
+    async def nothing(_: str) -> None:
+        pass
+
+    async def play() -> None:
+        db = Database.open(f"sqlite:///{tmp_path / 'oriel.db'}", SystemClock())
+        try:
+            # From before the backup: logplex has it.
+            await db.write(lambda conn: outbox.post(conn, line("old"), NOW))
+            ship = Shipper(db, logplex, SystemClock(), nothing)  # type: ignore[arg-type]
+            now = SystemClock().wall()
+            await db.write(lambda conn: outbox.post(conn, line("new"), now))
+            ship.start()
+            async with asyncio.timeout(10):
+                while await db.read(lambda conn: outbox.waiting(conn, 1)):
+                    await asyncio.sleep(0.001)
+            assert await db.write(lambda conn: outbox.post(conn, line("newer"), now)) == 1002
+            await ship.close()
+        finally:
+            db.close()
+
+    asyncio.run(play())
+    assert [(id, text) for _, id, text in logplex.kept][:2] == [(1, "old"), (1001, "new")]

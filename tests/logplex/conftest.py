@@ -68,8 +68,11 @@ class Stand:
 
     async def _batches(self, query: Query) -> list[Batch]:
         session = Session(self.channel, query, Turns())
-        await session.seek()
-        return [each async for each in session.batches()]
+        try:
+            await session.seek()
+            return [each async for each in session.batches()]
+        finally:
+            await session.close()
 
     def text(self, **query: object) -> str:
         """What a reader sees, without times."""
@@ -83,6 +86,9 @@ class Stand:
         return [json.loads(line) for each in batches for line in each.text.splitlines()]
 
 
+PROCESS = "oriel.logplex.process"
+
+
 class Plex:
     """A logplex process on a data directory, and the FIFOs that a test's dynos write to."""
 
@@ -91,11 +97,13 @@ class Plex:
         self.process: subprocess.Popen[bytes] | None = None
         self.held: dict[str, int] = {}
         self.pass_fds: tuple[int, ...] = ()
+        self.module = PROCESS
         self.client = Logplex(data / "run" / "logplex.sock")
 
     def start(self) -> None:
         """Start it, without waiting."""
-        argv = [sys.executable, "-m", "oriel.logplex.process", "--data", str(self.data)]
+        argv = [sys.executable, "-m", self.module]
+        argv += [str(self.data)] if self.module != PROCESS else ["--data", str(self.data)]
         if self.pass_fds:
             argv += ["--router-fd", str(self.pass_fds[0])]
         self.process = subprocess.Popen(argv, pass_fds=self.pass_fds)

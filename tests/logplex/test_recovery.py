@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from oriel.logplex import entry
+from oriel.logplex import checkpoint, entry
+from oriel.logplex.channel import Channel
 from oriel.logplex.limits import Limits
 from oriel.logplex.segment import data_path, index_path
+from oriel.logplex.sources import Source
 from tests.logplex.conftest import START_US, Stand
 
 
@@ -203,3 +208,97 @@ def test_truncated_files_never_raise(tmp_path_factory: object, seed: int) -> Non
     stand.reopen()
     assert stand.text(lines=1) == "app[web.1]: goes on\n"
     stand.channel.close()
+
+
+def _killed_in_splice(stand: Stand, splice: Callable[[Channel, Source, int], None]) -> None:
+    """Another process is killed when bytes have just been moved by os.splice."""
+    reader, writer = os.pipe()
+    os.write(writer, b"hello\n")
+    one = stand.channel.source("app", "web.1", "i1", 1)
+    two = stand.channel.source("app", "web.2", "i2", 1)
+    stand.channel.write(one, b"before\n", START_US)
+    child = os.fork()
+    if child == 0:
+        real = os.splice
+
+        def and_die(*args: Any, **more: Any) -> int:
+            real(*args, **more)
+            os._exit(9)
+
+        os.splice = and_die
+        splice(stand.channel, two, reader)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    os.close(reader)
+    os.close(writer)
+    stand.reopen()
+
+
+def test_a_kill_right_after_the_move_leaves_the_bytes_their_source(stand: Stand) -> None:
+    _killed_in_splice(stand, lambda channel, source, fd: _ignore(channel.splice(source, fd, 1)))
+    assert stand.text() == "app[web.1]: before\napp[web.2]: hello\n"
+
+
+def test_that_would_not_be_so_if_the_entry_came_after_the_move(stand: Stand) -> None:
+    """The mutant that proves the test above: bytes first, whose they are afterwards."""
+
+    def mutant(channel: Channel, source: Source, fd: int) -> None:
+        active = channel.active
+        moved = os.splice(fd, active.data_fd, 1 << 20, offset_dst=active.size)
+        active.begin(1, source.id, 1, entry.STREAM, 0)
+        active.commit(source.id, moved)
+
+    _killed_in_splice(stand, mutant)
+    assert stand.text() != "app[web.1]: before\napp[web.2]: hello\n"
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+def test_a_checkpoint_says_the_same_as_reading_all_of_the_index(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "EVERY_RECORDS", 10)
+    chance = random.Random(7)
+    last = 0
+    for number in range(300):
+        if chance.random() < 0.2:
+            last += 1
+            stand.platform(last, f"act {last}")
+        else:
+            stand.say(f"web.{number % 3}", b"line %d\n" % number, f"i{number % 3}")
+        if chance.random() < 0.1:
+            stand.sync()
+        if chance.random() < 0.1:
+            stand.reopen()
+            quick = stand.channel
+            assert quick._known is None or quick._known.records <= quick.active.records
+            tail = stand.directory / "tail"
+            aside = tail.read_bytes() if tail.exists() else None
+            tail.unlink(missing_ok=True)
+            stand.channel = Channel(stand.directory, stand.limits, stand.boot)
+            slow = stand.channel
+            assert quick.active.extent == slow.active.extent
+            assert quick.active.last == slow.active.last
+            assert (quick.last_id, quick._last_us) == (slow.last_id, slow._last_us)
+            quick.close()
+            if aside is not None:
+                tail.write_bytes(aside)
+    assert len(stand.text().splitlines()) == 300
+
+
+def test_a_checkpoint_that_does_not_fit_is_not_believed(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "EVERY_RECORDS", 4)
+    for number in range(20):
+        stand.say("web.1", b"line %d\n" % number)
+    stand.sync()
+    assert (stand.directory / "tail").exists()
+    with index_path(stand.directory, 1).open("r+b") as index:
+        index.seek((3 + 1) * entry.SIZE + 9)
+        index.write(b"\xff")
+    stand.reopen()
+    assert stand.channel.suspects == {1}
+    assert stand.channel.active.number == 2

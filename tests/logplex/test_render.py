@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oriel.logplex.render import harmless, short_dyno
+from oriel.logplex.frame import short_dyno
+from oriel.logplex.render import harmless
 from tests.logplex.conftest import START_US, Stand
 
 
@@ -101,4 +102,6 @@ def test_harmless_text_has_no_control_characters_and_as_many_lines(text: bytes) 
 @given(text=st.binary(max_size=80))
 def test_short_dyno_takes_anything(text: bytes) -> None:
     assert len(short_dyno(text)) <= len(text)
-    assert b":" not in short_dyno(b" dyno=" + text.replace(b" ", b"") + b" x").split(b" dyno=")[-1]
+    assert (
+        b":" not in short_dyno(b"at=x dyno=" + text.replace(b" ", b"") + b" x").split(b" dyno=")[-1]
+    )

@@ -118,6 +118,8 @@ def test_a_tail_shows_each_line_at_once_and_ends_when_it_is_cancelled(tmp_path: 
     async def story(client: Logplex) -> None:
         await client.append("c", [_act(1, "old")])
         tail = client.read("c", Query(lines=1, tail=True))
+        begins = await anext(tail)
+        assert (begins.position, begins.text) == ("1.0.0", b"")
         assert (await anext(tail)).text.endswith(b"old\n")
         for number in range(2, 6):
             await client.append("c", [_act(number, f"new {number}")])
@@ -134,7 +136,8 @@ def test_a_forgotten_channel_ends_its_tails_and_begins_anew(tmp_path: Path) -> N
     async def story(client: Logplex) -> None:
         await client.append("c", [_act(1, "old")])
         tail = client.read("c", Query(lines=1, tail=True))
-        await anext(tail)
+        assert not (await anext(tail)).text
+        assert (await anext(tail)).text
         waiting = asyncio.ensure_future(anext(tail, None))
         await client.forget("c")
         assert await waiting is None

@@ -87,3 +87,31 @@ def _clock() -> object:
     from oriel.clock import SystemClock
 
     return SystemClock()
+
+
+def test_ids_go_on_above_what_the_logs_have(database: Database) -> None:
+    def post(text: str, at: datetime) -> int:
+        line = Line("c", "heroku", "api", text, 3, 7, "", {"a": "b"})
+        return database.write_now(lambda conn: outbox.post(conn, line, at))
+
+    assert database.read_now(outbox.last_id) == 0
+    old = post("old", NOW)
+    later = NOW.replace(year=2012)
+    post("new", later)
+    assert database.read_now(outbox.last_id) == old + 1
+    assert database.write_now(lambda conn: outbox.raise_above(conn, 500, later)) == 1
+    assert [(each.id, each.line.text) for each in database.read_now(outbox.waiting)] == [
+        (old, "old"),
+        (501, "new"),
+    ]
+    assert database.read_now(outbox.waiting)[1].line.data == {"a": "b"}
+    assert post("newer", later) == 502
+    # Where it is above already, nothing changes.
+    assert database.write_now(lambda conn: outbox.raise_above(conn, 400, NOW)) == 0
+    assert post("newest", later) == 503
+
+
+def test_ids_of_an_outbox_that_never_had_a_line_are_raised_too(database: Database) -> None:
+    database.write_now(lambda conn: outbox.raise_above(conn, 9, NOW))
+    line = Line("c", "heroku", "api", "first")
+    assert database.write_now(lambda conn: outbox.post(conn, line, NOW)) == 10

@@ -32,6 +32,14 @@ async def open_session(call: Call) -> Response:
         or body.optional_text("dyno_name")
         or body.optional_text("type"),
         format=body.optional_text("format") or "text",
+        narrow=logs.Narrow(
+            since=body.optional_text("since") or "",
+            until=body.optional_text("until") or "",
+            grep=body.optional_text("grep") or "",
+            regex=bool(body.optional_flag("regex")),
+            release=body.optional_text("release") or "",
+            raw=bool(body.optional_flag("raw")),
+        ),
     )
     return reply(representations.log_session(session), 201)
 
@@ -52,11 +60,13 @@ class SessionStream:
         if after is not None and (len(after) > POSITION_MAX or not after.isascii()):
             raise faults.BadRequest("Last-Event-ID is not a position of this stream.")
         capability = str(request.path_params["capability"])
-        tail, batches = await logs.read_session(self._world, capability, after)
+        reading = await logs.read_session(self._world, capability, after)
         if "text/event-stream" in headers.get("accept", ""):
-            await self._streams.events(batches, tail=tail, receive=receive, send=send)
+            await self._streams.events(
+                reading.batches, tail=reading.tail, raw=reading.raw, receive=receive, send=send
+            )
         else:
-            await self._streams.plain(batches, receive=receive, send=send)
+            await self._streams.plain(reading.batches, receive=receive, send=send)
 
 
 class OutputStream:

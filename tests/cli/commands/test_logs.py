@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -58,6 +59,11 @@ def test_the_seed_to_the_letter(oriel: Oriel, stub: Stub) -> None:
         (["--lines", "0", "-d", "web"], {"lines": 0, "dyno": "web"}),
         (["--dyno", "web.1", "-t"], {"dyno": "web.1", "tail": True}),
         (["--json"], {"format": "json"}),
+        (["--ps", "web", "--ps", "worker.2"], {"dyno": "web,worker.2"}),
+        (["--grep", "Name", "--regex"], {"grep": "Name", "regex": True}),
+        (["--until", "30m", "--release", "74"], {"until": "30m", "release": "v74"}),
+        (["--since", "v74", "-n", "5"], {"since": "v74", "lines": 5}),
+        (["--raw"], {"raw": True}),
     ],
 )
 def test_what_is_asked_for(
@@ -68,6 +74,34 @@ def test_what_is_asked_for(
     )
     assert oriel("logs", *words, "-a", "foobaz").code == 4
     assert stub.requests[0].json == {"lines": 100, "tail": False, **body}
+
+
+def test_since_is_all_from_then_on(oriel: Oriel, stub: Stub) -> None:
+    stub.on("POST", "/apps/foobaz/log-sessions", refusal(404, "not_found", "x"))
+    oriel("logs", "--since", "2011-06-19 10:35 Europe/Berlin", "-a", "foobaz")
+    assert stub.requests[0].json == {"since": "2011-06-19T08:35:00+00:00", "tail": False}
+
+
+@pytest.mark.parametrize(
+    "words", [["--regex"], ["--since", "soon"], ["-t", "--until", "2h"], ["-n", "-1"]]
+)
+def test_what_makes_no_sense_is_refused_here(oriel: Oriel, stub: Stub, words: list[str]) -> None:
+    assert oriel("logs", *words, "-a", "foobaz").code == 2
+    assert stub.requests == []
+
+
+def test_local_times(oriel: Oriel, stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        session(stub)
+        stub.on("GET", "/log-sessions/capability", sse(("1", [STARTING, b"no time"])))
+        out = oriel("logs", "--local", "-a", "foobaz").out
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert out.startswith("2011-06-19T10:35:19+02:00 heroku[web.1]: Starting")
+    assert out.endswith("no time\n")
 
 
 def test_json_lines_pass_as_they_are(oriel: Oriel, stub: Stub) -> None:
