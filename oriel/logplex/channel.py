@@ -18,7 +18,7 @@ from oriel.logplex.jobs import Synced, SyncJob
 from oriel.logplex.keeping import Keeping, Rolled
 from oriel.logplex.limits import Limits
 from oriel.logplex.mark import Mark, MarkFile
-from oriel.logplex.segment import Extent, Segment
+from oriel.logplex.segment import Extent, Segment, numbers
 from oriel.logplex.sources import Source, SourceBook
 
 _SEGMENTS_OF_ALL = 8
@@ -282,7 +282,7 @@ class Channel(Keeping):
         lost.close()
 
     def _recover(self) -> Segment:
-        there = self._finish_removals(self.segments())
+        there = self._finish_removals(numbers(self.directory))
         mark = self._mark_file.load()
         power_lost = bool(there and mark and mark.boot_id != self.boot_id)
         if mark and power_lost:
@@ -300,7 +300,8 @@ class Channel(Keeping):
                 self.suspects.add(number)
             # Records that a power loss took may have been read: their positions, hence their
             # segment, are not used again.
-            if number == there[-1] and found.goes_on and not power_lost:
+            usable = found.goes_on and not power_lost and number > self.gone.last
+            if number == there[-1] and usable:
                 goes_on = (number, found)
         self._suspect_gaps(there)
         if goes_on is None:

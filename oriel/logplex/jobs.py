@@ -81,7 +81,11 @@ class SyncJob:
 
 @dataclass(frozen=True, slots=True)
 class RemovalJob:
-    """The removal of one finished segment: counted, written down, and then done."""
+    """The removal of one finished segment, but for its last step: counted and written down.
+
+    The files go only after the channel knows of it (`remove_files`): a reader that finds them gone
+    asks at once what it missed.
+    """
 
     directory: Path
     number: int
@@ -92,7 +96,7 @@ class RemovalJob:
     gone: Gone
 
     def run(self) -> Removed:
-        """Do it. May raise OSError; the segment is then still there, or written down as gone."""
+        """Do it. May raise OSError; the segment is then kept."""
         made, beyond = self._counted()
         row = Removed(
             self.number,
@@ -112,7 +116,6 @@ class RemovalJob:
             seal_path(self.directory, self.number).unlink(missing_ok=True)
             index_path(self.directory, self.number).unlink(missing_ok=True)
             self.gone.write(row)
-        remove_files(self.directory, self.number)
         return row
 
     def _counted(self) -> tuple[Seal | None, Mapping[Place, Tally]]:

@@ -58,8 +58,9 @@ class Keeping:
         self.damage = Account(self.directory / "damage")
 
     def segments(self) -> list[int]:
-        """The segments there are, oldest first."""
-        return numbers(self.directory)
+        """The segments there are, oldest first; not those that are just being removed."""
+        gone = self.gone.last
+        return [each for each in numbers(self.directory) if each > gone]
 
     def seal_of(self, number: int) -> Seal | None:
         """The manifest of a segment; None when it has none (yet)."""
@@ -143,8 +144,8 @@ class Keeping:
         self.suspects.discard(segment)
 
     def removal(self, number: int, why: str) -> RemovalJob | None:
-        """What removes a finished segment; None when it is not finished. It must be run."""
-        if number >= self.active.number:
+        """What removes a segment, which must be run; None unless it is the oldest, and finished."""
+        if number >= self.active.number or number != self.segments()[0]:
             return None
         places = {each for watch in self.watchers for each in watch() if each[0] == number}
         rolled = self.rolled.get(number)

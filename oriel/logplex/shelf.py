@@ -23,7 +23,7 @@ from zlib import crc32
 
 from oriel import faults
 from oriel.clock import Clock, new_id
-from oriel.logplex import damage, frame
+from oriel.logplex import damage, frame, jobs
 from oriel.logplex.channel import Channel, check_name
 from oriel.logplex.damage import Damage
 from oriel.logplex.gone import Removed
@@ -215,6 +215,7 @@ class Shelf:
                     return None
                 row = await self._in_thread(job.run)
                 channel.removed(row)
+                await self._in_thread(partial(jobs.remove_files, channel.directory, number))
                 if channel.gone.fold():
                     await self._in_thread(channel.gone.save)
                 return row
