@@ -22,6 +22,10 @@ _COUNTED = re.compile(rb"([1-9]\d{0,6}) <(?:1[0-8]\d|19[01]|[1-9]?\d)>1 \S+ (\S+
 _LENGTH = re.compile(rb"([1-9]\d{0,9}) ")
 _LENGTH_BEGUN = re.compile(rb"[1-9]\d{0,9}\Z")
 _LINE = re.compile(rb"^<(?:1[0-8]\d|19[01]|[1-9]?\d)>1 \S+ (\S+ \S+ \S+) ", re.MULTILINE)
+_ALIKE = rb"(?:<(?:1[0-8]\d|19[01]|[1-9]?\d)>1 \S+ %b .*+\n)*+"
+"""Lines of one key. Possessive: what was matched is never tried again in another way."""
+_KEY_BYTES_MAX = 512
+"""A longer key is not looked for in this way: it would take long to compile."""
 _BREAKS = b"\r\n\0"
 _DIGITS = frozenset(b"123456789")
 _NUL = b"\0"
@@ -114,6 +118,9 @@ class Splitter:
         self._strict = strict
         self.broken = False
         """Strict, and something else came; what was given of it is not to be kept."""
+        self._key = b""
+        """Of the first line of what came last, and what finds only lines like it."""
+        self._alike: re.Pattern[bytes] | None = None
         self._rest = bytearray()
         self._need = 0
         """How many bytes of `_rest` it takes to go on; 0 when a newline is waited for."""
@@ -240,11 +247,16 @@ class Splitter:
                 return self._lose(data, at, "too long", runs)
             return at
         chunk = data[at:stop]
-        if b"\r\n" in chunk:
+        if b"\r" in chunk:
             chunk = chunk.replace(b"\r\n", b"\n")
-        keys = _LINE.findall(chunk)
         count = chunk.count(b"\n")
-        if len(keys) == count and self._no_line_too_long(chunk):
+        if not self._no_line_too_long(chunk):
+            return self._line_by_line(data, at, runs)
+        if key := self._only_key(chunk):
+            runs.add(key, chunk, count)
+            return stop
+        keys = _LINE.findall(chunk)
+        if len(keys) == count:
             if keys.count(keys[0]) == count:
                 runs.add(keys[0], chunk, count)
             else:
@@ -252,6 +264,22 @@ class Splitter:
                     runs.add(key, line + b"\n")
             return stop
         return self._line_by_line(data, at, runs)
+
+    def _only_key(self, chunk: bytes) -> bytes:
+        """The key that all its lines have; nothing where they have several, or are no frames."""
+        first = _LINE.match(chunk)
+        if not first:
+            return b""
+        key, before = first[1], self._key
+        self._key = key
+        if key != before:
+            # Once may be chance, and what is said once is not worth a pattern of its own.
+            self._alike = None
+            return b""
+        if self._alike is None and len(key) <= _KEY_BYTES_MAX:
+            self._alike = re.compile(_ALIKE % re.escape(key))
+        found = self._alike.match(chunk) if self._alike else None
+        return key if found and found.end() == len(chunk) else b""
 
     def _line_by_line(self, data: bytes, at: int, runs: Runs) -> int:
         while (stop := data.find(b"\n", at)) >= 0:

@@ -221,3 +221,28 @@ def test_what_was_counted_comes_out_whole(texts: list[bytes], step: int) -> None
     assert [line.rstrip(ends) for _, line, _ in said(runs)] == [
         one_line(each).rstrip(ends) for each in packets
     ]
+
+
+ODD_LINES = [
+    HEAD + b"like the others",
+    HEAD.replace(b"web.1", b"web.12") + b"a longer name",
+    b"junk " + HEAD + b"in front",
+    b"<190>1 2020-01-01T00:00:00Z  host app web.1 - - two blanks",
+    b"<190>1 2020-01-01T00:00:00Z other host app web.1 - - one field more",
+    b"<192>1 2020-01-01T00:00:00Z host app web.1 - - no such priority",
+    b"<190>1 2020-01-01T00:00:00Z host app web.1",
+    b"<13>Jun 19 08:35:19 host app[web.1]: a BSD line",
+    b"no frame at all",
+]
+
+
+@pytest.mark.parametrize("odd", ODD_LINES)
+def test_a_line_among_many_of_one_key_is_what_it_is_alone(odd: bytes) -> None:
+    """Lines of a key that was there before are found in one go; nothing else may be among them."""
+    alike = (HEAD + b"x\n") * 3
+    splitter = Splitter(Bounds())
+    splitter.feed(alike)
+    together = said(splitter.feed(alike + odd + b"\n" + alike))
+    alone = said(Splitter(Bounds()).feed(odd + b"\n"))
+    same = said(Splitter(Bounds()).feed(alike))
+    assert together == same + alone + same
