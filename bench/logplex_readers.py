@@ -223,11 +223,13 @@ def _idle(root: Path) -> list[Row]:
             fifo = server.dyno(f"d{number}", f"c{number}")
             with fifo.open("wb", buffering=0) as door:
                 door.write(LINE)
-        # Until what was said is on disk: a sync of each channel, one after the other.
+        # Until what was said is on disk: two syncs of each channel, some seconds apart.
+        quiet = 0
         for _ in range(20):
             before = cpu_of(server.process.pid)
             time.sleep(3)
-            if cpu_of(server.process.pid) - before < 0.015:
+            quiet = quiet + 1 if cpu_of(server.process.pid) - before < 0.015 else 0
+            if quiet == 3:
                 break
         before = cpu_of(server.process.pid)
         started = time.monotonic()

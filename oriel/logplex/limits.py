@@ -30,6 +30,8 @@ class Limits:
     """Router lines of one channel kept in memory while its disk is full."""
     idle_close_s: float = 60.0
     """A channel that nobody uses is closed after this."""
+    open_channels: int = 4096
+    """With this many open, those that nobody uses are closed at once, the longest unused first."""
     sweep_interval_s: float = 10.0
     """How often retention looks at every channel; the free space is looked at with each sync."""
     free_floor_bytes: int = 1024 * 1024 * 1024

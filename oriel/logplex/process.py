@@ -49,6 +49,8 @@ DRAINS = Path("drains")
 SWITCH_INTERVAL_S = 0.0005
 """The sync thread counts and checksums; the loop must not wait for it long."""
 
+_FILES_OF_A_CHANNEL = 4
+_OPEN_CHANNELS_MIN, _OPEN_CHANNELS_MAX = 64, 16 * 1024
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _log = logging.getLogger("oriel.logplex")
@@ -79,7 +81,7 @@ async def serve(
     own. Drains may connect to networks that are `allowed`, also where `egress` would refuse.
     Raises Conflict when another logplex has the directory.
     """
-    clock, limits = clock or SystemClock(), limits or Limits()
+    clock, limits = clock or SystemClock(), limits or Limits(open_channels=_open_channels())
     shelf = Shelf(data / "channels", limits, clock, _boot_id())
     async with contextlib.AsyncExitStack() as stack:
         if router_socket is not None:
@@ -223,6 +225,12 @@ def _raise_file_limit() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _open_channels() -> int:
+    """How many channels may be open at once: half of the descriptors are for everything else."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(_OPEN_CHANNELS_MIN, min(_OPEN_CHANNELS_MAX, soft // 2 // _FILES_OF_A_CHANNEL))
 
 
 def _boot_id() -> str:

@@ -161,6 +161,7 @@ class Server:
 
     async def _append(self, request: dict[str, Any]) -> dict[str, Any]:
         lines = _lines(request.get("lines"), self._limits)
+        await self._shelf.room(request.get("channel"))
         channel = self._shelf.channel(request.get("channel"))
         last_id = channel.append_platform(lines, self._clock.wall_ns() // 1000)
         self._shelf.note_id(last_id)

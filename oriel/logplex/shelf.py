@@ -35,6 +35,7 @@ _ID = struct.Struct("<8sQ")
 _ID_MAGIC = b"orielid\1"
 LOCK_WAIT_S = 10.0
 _LOCK_STEP_S = 0.02
+_SPARE_PART = 16
 
 _T = TypeVar("_T")
 
@@ -135,6 +136,7 @@ class Shelf:
         key = check_name(name)
         found = self._open.get(key)
         if found is None:
+            self._close_unused(self._limits.open_channels - 1)
             found = self._open[key] = Channel(self.directory / key, self._limits, self._boot_id)
             if found.set_aside_bytes:
                 _log.warning(
@@ -145,6 +147,14 @@ class Shelf:
                 )
         self._used_s[key] = self._clock.monotonic_s()
         return found
+
+    async def room(self, name: object) -> None:
+        """Wait until the channel can be opened: with too many open, until others are on disk."""
+        is_open = isinstance(name, str) and name in self._open
+        if not is_open and len(self._open) >= self._limits.open_channels:
+            self._close_unused(self._limits.open_channels - 1)
+            if len(self._open) >= self._limits.open_channels:
+                await self.sync()
 
     @contextlib.contextmanager
     def used(self, name: object) -> Iterator[Channel]:
@@ -260,13 +270,29 @@ class Shelf:
 
     def _close_idle(self) -> None:
         limit_s = self._clock.monotonic_s() - self._limits.idle_close_s
-        for name, channel in list(self._open.items()):
-            idle = name not in self._in_use and self._used_s.get(name, 0.0) < limit_s
-            idle = idle and not channel.suspects and not channel.notes
-            if idle and not channel.dirty and not channel.listeners:
-                del self._open[name]
-                self._used_s.pop(name, None)
-                channel.close()
+        for name in list(self._open):
+            if self._used_s.get(name, 0.0) < limit_s:
+                self._close_if_unused(name)
+
+    def _close_unused(self, most: int) -> None:
+        """Leave at most so many open, the last used of those that nobody uses now. A channel
+        that is not on disk stays open: its sync is due within a second.
+        """
+        if len(self._open) <= most or self._syncing.locked():
+            return
+        for name in sorted(self._open, key=lambda name: self._used_s.get(name, 0.0)):
+            self._close_if_unused(name)
+            # Some more than must be, so that the next ones find room without a look at all.
+            if len(self._open) <= most - most // _SPARE_PART:
+                return
+
+    def _close_if_unused(self, name: str) -> None:
+        channel = self._open[name]
+        is_quiet = name not in self._in_use and not channel.suspects and not channel.notes
+        if is_quiet and not channel.dirty and not channel.listeners:
+            del self._open[name]
+            self._used_s.pop(name, None)
+            channel.close()
 
     async def _take_lock(self) -> None:
         deadline_s = self._clock.monotonic_s() + self._lock_wait_s

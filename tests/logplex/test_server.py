@@ -212,3 +212,23 @@ def test_idle_channels_are_closed_and_opened_again(tmp_path: Path) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(asyncio.wait_for(played(), 30))
+
+
+def test_only_so_many_channels_are_open_and_each_is_kept(tmp_path: Path) -> None:
+    async def played() -> None:
+        limits = Limits(open_channels=8)
+        task = asyncio.create_task(serve(tmp_path, None, limits=limits, clock=SystemClock()))
+        client = Logplex(tmp_path / SOCKET)
+        while not (tmp_path / SOCKET).exists():
+            await asyncio.sleep(0.001)
+        names = [f"c{number}" for number in range(50)]
+        for number, name in enumerate(names, 1):
+            assert await client.append(name, [_act(number)]) == number
+            assert (await client.status())["channels"] <= limits.open_channels
+        for name in names:
+            assert sum([each.lines async for each in client.read(name, Query())]) == 1
+        await client.close()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(played(), 30))
