@@ -49,14 +49,15 @@ class Tails:
             key.fileobj.close()  # type: ignore[union-attr]
 
     def _run(self) -> None:
+        buffer = memoryview(bytearray(1 << 18))
         while not self._stop:
             for key, _ in self._selector.select(0.1):
                 door = key.fileobj
                 assert isinstance(door, socket.socket)
-                data = door.recv(1 << 20)
-                self.bytes += len(data)
+                size = door.recv_into(buffer)
+                self.bytes += size
                 if key.data:
-                    self._look(door.fileno(), data)
+                    self._look(door.fileno(), bytes(buffer[:size]))
 
     def _look(self, number: int, data: bytes) -> None:
         now = time.monotonic_ns()
