@@ -184,40 +184,44 @@ def rsyslog() -> Path | None:
 @contextmanager
 def rsyslogd(directory: Path, port: int) -> Iterator[tuple[int, Path] | None]:
     """rsyslogd with TCP on a port, to a file; gives its pid and the file, or None."""
-    place = rsyslog()
-    if place is None:
-        yield None
-        return
-    directory.mkdir(parents=True, exist_ok=True)
     target = directory / "rsyslog.out"
-    modules = next(place.glob("usr/lib/*/rsyslog"))
-    (directory / "rsyslog.conf").write_text(
-        f'global(workDirectory="{directory}")\n'
+    configuration = (
         'module(load="imtcp")\n'
         f'input(type="imtcp" address="127.0.0.1" port="{port}")\n'
         f'action(type="omfile" file="{target}" template="RSYSLOG_FileFormat" '
         'flushOnTXEnd="on")\n'
     )
+    with rsyslogd_with(directory, configuration) as pid:
+        try:
+            if pid is not None:
+                until(lambda: _listens(port), 10)
+        except TimeoutError:
+            pid = None
+        yield None if pid is None else (pid, target)
+
+
+@contextmanager
+def rsyslogd_with(directory: Path, configuration: str) -> Iterator[int | None]:
+    """rsyslogd with a configuration of the caller's; gives its pid, or None where it is not."""
+    place = rsyslog()
+    if place is None:
+        yield None
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    modules = next(place.glob("usr/lib/*/rsyslog"))
+    (directory / "rsyslog.conf").write_text(
+        f'global(workDirectory="{directory}")\n{configuration}'
+    )
     libraries = ":".join({str(modules.parent), *map(str, place.glob("usr/lib/*/"))})
+    program = str(place / "usr" / "sbin" / "rsyslogd")
+    options = ["-n", "-M", str(modules), "-i", str(directory / "pid")]
     process = subprocess.Popen(
-        [
-            str(place / "usr" / "sbin" / "rsyslogd"),
-            "-n",
-            "-M",
-            str(modules),
-            "-i",
-            str(directory / "pid"),
-            "-f",
-            str(directory / "rsyslog.conf"),
-        ],
+        [program, *options, "-f", str(directory / "rsyslog.conf")],
         env={**os.environ, "LD_LIBRARY_PATH": libraries},
         stderr=subprocess.DEVNULL,
     )
     try:
-        until(lambda: _listens(port), 10)
-        yield process.pid, target
-    except TimeoutError:
-        yield None
+        yield process.pid
     finally:
         process.terminate()
         process.wait(10)

@@ -2,7 +2,8 @@
 
 `flood PATH LINES`: as fast as it goes. `paced PATH LINES_A_SECOND SECONDS [FORM]`: each line with
 the time at which it was written. `many DIRECTORY LINES_A_SECOND SECONDS`: numbered lines to all
-FIFOs of `DIRECTORY/*/out` in turn. PATH `tcp:PORT` is a connection, with syslog frames.
+FIFOs of `DIRECTORY/*/out` in turn. `spread DIRECTORY LINES_A_SECOND SECONDS`: lines with their
+times, now to one of the FIFOs, now to the next. PATH `tcp:PORT` is a connection, with syslog frames.
 """
 
 import glob
@@ -70,11 +71,27 @@ def many(directory: str, rate: int, seconds: float) -> None:
     print(number)
 
 
+def spread(directory: str, rate: int, seconds: float) -> None:
+    """Lines at a rate in all, evenly: one to each FIFO in turn."""
+    fds = [os.open(each, os.O_WRONLY) for each in sorted(glob.glob(directory + "/*/out"))]
+    start = time.monotonic()
+    done = 0
+    while (passed := time.monotonic() - start) < seconds:
+        due = int(passed * rate)
+        while done < due:
+            os.write(fds[done % len(fds)], b"@%d %s" % (time.monotonic_ns(), LINE[:85] + b"\n"))
+            done += 1
+        time.sleep(0.0005)
+    print(done)
+
+
 if __name__ == "__main__":
     what, path, *rest = sys.argv[1:]
     if what == "flood":
         flood(path, int(rest[0]), *rest[1:])
     elif what == "paced":
         paced(path, int(rest[0]), float(rest[1]), *rest[2:])
+    elif what == "spread":
+        spread(path, int(rest[0]), float(rest[1]))
     else:
         many(path, int(rest[0]), float(rest[1]))
