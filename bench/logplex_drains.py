@@ -142,7 +142,7 @@ def _rates(root: Path, lines: int, runs: int) -> list[Row]:
 def _sent(server: Plex, lines: int, scheme: str, *words: object) -> float:
     """Everything that the channel has, to a new drain."""
     with receiver(*words) as taker:
-        name = _drain(server, "c", f"{scheme}://127.0.0.1:{taker.port}/#insecure")
+        name = add_drain(server, "c", f"{scheme}://127.0.0.1:{taker.port}/#insecure")
         before = server.cpu_s
         server.ask({"op": "drain-replay", "channel": "c", "drain": name, "since_us": 0})
         until(lambda: taker.lines() >= lines, 120)
@@ -167,7 +167,7 @@ def _live(directory: Path, lines: int) -> float:
     """While they are written."""
     with plex(directory, *ALLOW) as server, receiver("count") as taker:
         fifos = [server.dyno(f"i{each}", "c", f"web.{each}") for each in (1, 2)]
-        _drain(server, "c", f"syslog://127.0.0.1:{taker.port}")
+        add_drain(server, "c", f"syslog://127.0.0.1:{taker.port}")
         before = server.cpu_s
         for each in [writer("flood", fifo, lines // 2) for fifo in fifos]:
             each.wait()
@@ -175,7 +175,7 @@ def _live(directory: Path, lines: int) -> float:
         return lines / max(0.01, server.cpu_s - before)
 
 
-def _drain(server: Plex, channel: str, url: str) -> str:
+def add_drain(server: Plex, channel: str, url: str) -> str:
     made = server.ask({"op": "drain-add", "channel": channel, "url": url})
     if not made.get("ok"):
         raise RuntimeError(f"no drain: {made}")
@@ -249,7 +249,7 @@ def _latency(directory: Path, count: int, seconds: float) -> tuple[float, float,
     with plex(directory, *ALLOW) as server, receiver("late") as taker:
         for number in range(count):
             server.dyno(f"d{number:03d}", f"c{number:03d}")
-            _drain(server, f"c{number:03d}", f"syslog://127.0.0.1:{taker.port}")
+            add_drain(server, f"c{number:03d}", f"syslog://127.0.0.1:{taker.port}")
         before, started = server.cpu_s, time.monotonic()
         writer("spread", server.data / "dynos", RATE * count, seconds).wait()
         share = 100 * (server.cpu_s - before) / (time.monotonic() - started)
@@ -270,7 +270,7 @@ def _failing(root: Path, seconds: float) -> Row:
         time.sleep(seconds / 2)
         idle = (server.cpu_s - before) / (time.monotonic() - started)
         for number in range(20):
-            _drain(server, "c", f"http://127.0.0.1:{port}/{number}")
+            add_drain(server, "c", f"http://127.0.0.1:{port}/{number}")
         writer("flood", fifo, 1000).wait()
         time.sleep(4)
         before, started = server.cpu_s, time.monotonic()
