@@ -5,6 +5,7 @@ Strings only, so that neither help nor a typo imports a command. Must not know w
 
 from __future__ import annotations
 
+ALONE = "oriel.house.alone."
 HERE = "oriel.cli.commands."
 
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
@@ -68,15 +69,32 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("oriel.house.commands:doctor", "Check this machine."),
     },
     "Log router": {
-        "logplex": ("oriel.house.alone:logplex", "Run only the log router on this machine."),
-        "logplex:channels": ("oriel.house.alone:channels", "Its log channels."),
-        "logplex:create": ("oriel.house.alone:create", "Make a log channel."),
-        "logplex:destroy": ("oriel.house.alone:destroy", "Remove a log channel for good."),
-        "logplex:tokens": ("oriel.house.alone:tokens", "Who may write into a channel."),
-        "logplex:tokens-add": ("oriel.house.alone:add_token", "Let a source write."),
-        "logplex:tokens-remove": ("oriel.house.alone:remove_token", "Take a token back."),
-        "logplex:logs": ("oriel.house.alone:logs", "What was said in a channel."),
-        "logplex:status": ("oriel.house.alone:status", "Where it listens, and what came."),
+        "logplex": (ALONE + "router:logplex", "Run only the log router on this machine."),
+        "logplex:status": (ALONE + "router:status", "Where it listens, and what came."),
+        "logplex:channels": (ALONE + "channels:channels", "Its log channels."),
+        "logplex:create": (ALONE + "channels:create", "Make a log channel."),
+        "logplex:destroy": (ALONE + "channels:destroy", "Remove a log channel for good."),
+        "logplex:keep": (ALONE + "channels:keep", "How much of a channel is kept."),
+        "logplex:check": (ALONE + "channels:check", "Check a channel on disk."),
+        "logplex:logs": (ALONE + "logs:logs", "What was said in a channel."),
+        "logplex:tokens": (ALONE + "tokens:tokens", "Who may write into a channel."),
+        "logplex:tokens-add": (ALONE + "tokens:add_token", "Let a source write."),
+        "logplex:tokens-remove": (ALONE + "tokens:remove_token", "Take a token back."),
+        "logplex:credentials": (
+            ALONE + "tokens:credentials",
+            "Who may write by the frames' tokens.",
+        ),
+        "logplex:credentials-add": (ALONE + "tokens:add_credential", "Let a sender write so."),
+        "logplex:credentials-remove": (
+            ALONE + "tokens:remove_credential",
+            "Take a credential back.",
+        ),
+        "logplex:drains": (ALONE + "drains:drains", "Where a channel is sent on to."),
+        "logplex:drains-add": (ALONE + "drains:add", "Send a channel to a URL."),
+        "logplex:drains-info": (ALONE + "drains:info", "How a drain is."),
+        "logplex:drains-remove": (ALONE + "drains:remove", "Send to a drain no longer."),
+        "logplex:drains-test": (ALONE + "drains:test", "Send one line to a drain now."),
+        "logplex:drains-replay": (ALONE + "drains:replay", "Send again since then."),
     },
     "Help": {
         "help": (HERE + "help:help_", "Help on a command."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,14 +30,7 @@ def drains(app: str | None, remote: str | None, as_json: bool) -> None:
     if not found:
         print(NONE_YET.format(app=name))
         return
-    columns = (
-        render.Column("Drain", 38, 38),
-        render.Column("State", 8, 8),
-        render.Column("Behind", 14, 14, most=40),
-        render.Column("URL", 30, 30, most=2048, least=30),
-    )
-    rows = [(each["token"], _own(each)["state"], _behind(each), each["url"]) for each in found]
-    render.emit(render.table(columns, rows))
+    render.emit(listing(found))
 
 
 @click.command(
@@ -93,7 +87,7 @@ def info(drain: str | None, app: str | None, remote: str | None, as_json: bool) 
         render.emit_json(found)
         return
     print(f"=== {terminal.shown(found['token'])}")
-    render.emit(render.fields(_facts(found, client.now)))
+    render.emit(render.fields(facts(found, client.now)))
 
 
 @click.command(epilog=example("oriel drains:test d.80799d8b-2b8b-4b0e-9d8b-0c6f3f0a6f01"))
@@ -144,7 +138,7 @@ def replay(drain: str | None, since: str, app: str | None, remote: str | None) -
     token = _chosen(client, name, drain)["token"]
     path = below("oriel", "apps", name, "log-drains", token, "actions", "replay")
     said = outcome.step(f"Replaying {token}", lambda: client.post(path, {"since": moment}).data)
-    outcome.done(_counted(said["lines"], "line"))
+    outcome.done(counted(said["lines"], "line"))
 
 
 def _chosen(client: Any, app: str, drain: str | None) -> dict[str, Any]:
@@ -163,7 +157,20 @@ def _chosen(client: Any, app: str, drain: str | None) -> dict[str, Any]:
     )
 
 
-def _facts(it: dict[str, Any], now: datetime) -> list[tuple[str, str]]:
+def listing(found: Sequence[dict[str, Any]]) -> Iterable[str]:
+    """The lines of a table of drains, each as the API has it."""
+    columns = (
+        render.Column("Drain", 38, 38),
+        render.Column("State", 8, 8),
+        render.Column("Behind", 14, 14, most=40),
+        render.Column("URL", 30, 30, most=2048, least=30),
+    )
+    rows = [(each["token"], _own(each)["state"], _behind(each), each["url"]) for each in found]
+    return render.table(columns, rows)
+
+
+def facts(it: dict[str, Any], now: datetime) -> list[tuple[str, str]]:
+    """What there is to know of a drain, line by line."""
     own = _own(it)
     answer = own["answer"] or "none yet"
     if own["answered_at"]:
@@ -173,8 +180,8 @@ def _facts(it: dict[str, Any], now: datetime) -> list[tuple[str, str]]:
         ("State", f"{own['state']} for {ages.age(ages.parse(own['since']), now)}"),
         ("Answer", answer),
         ("Behind", _behind(it)),
-        ("Delivered", _counted(own["delivered"], "line")),
-        ("Lost", _counted(own["lost"], "line")),
+        ("Delivered", counted(own["delivered"], "line")),
+        ("Lost", counted(own["lost"], "line")),
         ("Retries", str(own["retries"])),
         ("Added", ages.ago(ages.parse(it["created_at"]), now)),
     ]
@@ -184,7 +191,7 @@ def _behind(it: dict[str, Any]) -> str:
     lag = _own(it)["lag"]
     if not lag["lines"]:
         return "nothing"
-    return f"{_counted(lag['lines'], 'line')}, {_size(lag['bytes'])}, {lag['seconds']:.0f}s"
+    return f"{counted(lag['lines'], 'line')}, {_size(lag['bytes'])}, {lag['seconds']:.0f}s"
 
 
 def _size(size: int) -> str:
@@ -199,5 +206,6 @@ def _own(it: dict[str, Any]) -> dict[str, Any]:
     return own
 
 
-def _counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 line`, `1,234 lines`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

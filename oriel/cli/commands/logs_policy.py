@@ -94,11 +94,12 @@ def check(app: str | None, remote: str | None, as_json: bool) -> int:
     elif not found["damage"]:
         print(f"Nothing is damaged in {found['segments']} finished segments.")
     else:
-        render.emit(_damage(each) for each in found["damage"])
+        render.emit(damage_line(each) for each in found["damage"])
     return 1 if found["damage"] else 0
 
 
-def _damage(found: Mapping[str, Any]) -> str:
+def damage_line(found: Mapping[str, Any]) -> str:
+    """What was lost of one segment, in a sentence."""
     lines = "lines" if found["lines"] is None else f"{found['lines']} lines"
     when = ""
     if found["first_us"]:
