@@ -209,9 +209,7 @@ def rsyslogd_with(directory: Path, configuration: str) -> Iterator[int | None]:
         return
     directory.mkdir(parents=True, exist_ok=True)
     modules = next(place.glob("usr/lib/*/rsyslog"))
-    (directory / "rsyslog.conf").write_text(
-        f'global(workDirectory="{directory}")\n{configuration}'
-    )
+    (directory / "rsyslog.conf").write_text(f'global(workDirectory="{directory}")\n{configuration}')
     libraries = ":".join({str(modules.parent), *map(str, place.glob("usr/lib/*/"))})
     program = str(place / "usr" / "sbin" / "rsyslogd")
     options = ["-n", "-M", str(modules), "-i", str(directory / "pid")]

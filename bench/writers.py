@@ -3,7 +3,8 @@
 `flood PATH LINES`: as fast as it goes. `paced PATH LINES_A_SECOND SECONDS [FORM]`: each line with
 the time at which it was written. `many DIRECTORY LINES_A_SECOND SECONDS`: numbered lines to all
 FIFOs of `DIRECTORY/*/out` in turn. `spread DIRECTORY LINES_A_SECOND SECONDS`: lines with their
-times, now to one of the FIFOs, now to the next. PATH `tcp:PORT` is a connection, with syslog frames.
+times, now to one of the FIFOs, now to the next. PATH `tcp:PORT` is a connection, with syslog
+frames.
 """
 
 import glob
