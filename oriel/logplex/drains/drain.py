@@ -274,6 +274,7 @@ class Drain:
         """Wait for more lines, or for the receiver's end; hang up after a while."""
         idle_s = self._times.http_idle_s if self.target.is_http else self._times.idle_s
         hang_up_s = self._clock.monotonic_s() + jittered(idle_s, 0.1)
+        outlet = self._outlet
         while not self._wake.is_set():
             self._settle_some()
             now_s = self._clock.monotonic_s()
@@ -283,7 +284,8 @@ class Drain:
                     return wait_s
                 hang_up_s = inf
                 continue
-            next_s = min(hang_up_s, max(self._window.due_s, now_s + SETTLE_S))
+            due_s = self._window.due_s
+            next_s = min(hang_up_s, max(due_s, now_s + SETTLE_S) if outlet.believed else due_s)
             if self._unkept:
                 next_s = now_s + KEEP_S
             await _passed(self._wake, next_s - now_s if next_s < inf else None)
