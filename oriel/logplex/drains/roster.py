@@ -154,20 +154,20 @@ class Roster:
         )
         frame = wording.own(text, 6, now_us)
         here = Position(0, 0, 0)
-        batch = Batch(here, here, [frame], len(frame))
+        batch = Batch(here, here, [frame], wording.newline, len(frame) + len(wording.newline))
         outlet = outlet_for(
             target, found.plan.token, self._dialer, self._clock, self._times, _nothing
         )
         began_s = self._clock.monotonic_s()
         try:
             outcome = await outlet.send(batch)
-            closed = await outlet.close()
+            closed = await outlet.close(self._times.bye_s)
         finally:
             await outlet.close()
         taken = isinstance(outcome, Taken)
         said = outcome.said
         if taken and not outlet.immediate:
-            said = "sent and read" if closed.sure else "sent; there was no sign that it was read"
+            said = "sent and read" if closed.read else "sent; there was no sign that it was read"
         if taken:
             found.hurry()
         return {

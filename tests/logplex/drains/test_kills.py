@@ -43,7 +43,7 @@ async def killing(receiver: Receiver | Sink, times: int, dice: random.Random) ->
 @pytest.mark.timeout(900)
 def test_an_http_receiver_at_its_worst(bench: Bench, total: int, kills: int) -> None:
     dice = random.Random(7)
-    bench.times = replace(FAST, answer_s=0.2)
+    bench.times = replace(FAST, answer_s=1.0)
 
     class Moody(list[int | str]):
         """Answers at random, for as long as it is told to."""
