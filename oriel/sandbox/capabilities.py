@@ -29,6 +29,10 @@ class Capabilities:
     bubblewrap: str
     """Where it is; empty when it is not installed."""
     why: tuple[str, ...] = ()
+    network: bool = False
+    """Whether each sandbox can have a network of its own."""
+    network_why: str = ""
+    """Why not."""
     """For each thing that is missing: what, why, and what it costs."""
 
 
@@ -57,7 +61,26 @@ def look() -> Capabilities:
     works, reason = _bubblewrap_works(bubblewrap, root=root)
     if not works:
         why.append(reason)
-    return Capabilities(root and staging == "root", works, staging, overlay, bubblewrap, tuple(why))
+    no_network = _no_network(root=root)
+    return Capabilities(
+        root=root and staging == "root",
+        user_namespaces=works,
+        staging=staging,
+        overlay=overlay,
+        bubblewrap=bubblewrap,
+        why=tuple(why),
+        network=not no_network,
+        network_why=no_network,
+    )
+
+
+def _no_network(*, root: bool) -> str:
+    """Why sandboxes cannot have networks of their own; empty when they can."""
+    if not root:
+        return "only root can give each dyno a network of its own"
+    if not shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
+        return "nftables is not installed"
+    return try_out("network")
 
 
 def try_out(trial: str) -> str:
