@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from oriel.sandbox import cgroups
 from oriel.sandbox.render import Staging
 
 _TRIAL_TIMEOUT_S = 20.0
@@ -29,6 +30,8 @@ class Capabilities:
     bubblewrap: str
     """Where it is; empty when it is not installed."""
     why: tuple[str, ...] = ()
+    cgroups: bool = False
+    """Whether control groups can be made: limits that the kernel itself holds."""
     network: bool = False
     """Whether each sandbox can have a network of its own."""
     network_why: str = ""
@@ -69,6 +72,7 @@ def look() -> Capabilities:
         overlay=overlay,
         bubblewrap=bubblewrap,
         why=tuple(why),
+        cgroups=cgroups.is_writable(),
         network=not no_network,
         network_why=no_network,
     )

@@ -200,6 +200,27 @@ def open_cgroups(data: Path, root: Path = ROOT) -> Cgroups | None:
     return found
 
 
+def is_writable(root: Path = ROOT) -> bool:
+    """Whether `open_cgroups` would find a place; nothing is made."""
+    own = _own(Path("/proc/self/cgroup"))
+    with contextlib.suppress(OSError):
+        if "memory" in (root / "cgroup.controllers").read_text().split():
+            mine = root / own.get("", "").removesuffix(f"/{LEAF}")
+            return os.access(mine if _is_delegated(mine) else root, os.W_OK)
+    return any(os.access(place, os.W_OK) for place in _parents(root, own, "memory"))
+
+
+def _parents(root: Path, own: dict[str, str], controller: str) -> Iterable[Path]:
+    """Where in a controller's tree we are; the tree's root where that is not shown here."""
+    for controllers, group in own.items():
+        if controller in controllers.split(","):
+            for name in (controllers, controller):
+                if (root / name).is_dir():
+                    inner = root / name / group
+                    yield inner if inner.is_dir() else root / name
+                    return
+
+
 def _kept(path: Path) -> Cgroups | None:
     try:
         kept = json.loads(path.read_text())
@@ -274,14 +295,8 @@ def _enable(place: Path) -> None:
 def _first(root: Path, whose: str, own: dict[str, str]) -> Cgroups | None:
     """One tree for each controller: below our own group in each."""
     places: dict[str, Path] = {}
-    for controllers, group in own.items():
-        for controller in {*CONTROLLERS, "cpuacct"} & set(controllers.split(",")):
-            parent = next(
-                (root / name for name in (controllers, controller) if (root / name).is_dir()), None
-            )
-            if parent is None:
-                continue
-            parent = parent / group if (parent / group).is_dir() else parent
+    for controller in (*CONTROLLERS, "cpuacct"):
+        for parent in _parents(root, own, controller):
             with contextlib.suppress(OSError):
                 (parent / whose).mkdir(exist_ok=True)
                 places[controller] = parent / whose

@@ -89,13 +89,14 @@ class Confined:
         in_memory = max(0, counted.memory_bytes - written)
         return replace(counted, memory_bytes=in_memory, processes=max(0, counted.processes - 1))
 
-    def listening(self, *, own_network: bool) -> list[tuple[str, int]]:
+    def listening(self) -> list[tuple[str, int]]:
         """(address, port) wherever it accepts TCP connections."""
         self._find_child()
         pid = self._status.child_pid
         if self._child is None or pid is None:
             return []
-        return usage.listening(pid, self._inside(), own_network=own_network)
+        own = linux.network_namespace(pid) != linux.network_namespace(os.getpid())
+        return usage.listening(pid, self._inside(), own_network=own)
 
     def alarm(self, levels: tuple[int, ...]) -> int | None:
         """A descriptor that becomes readable when it grows beyond a level; None: nobody can tell."""

@@ -83,6 +83,14 @@ def pid_namespace(pid: int) -> int | None:
         return None
 
 
+def network_namespace(pid: int) -> int | None:
+    """The inode of a process's network namespace; None when it is gone or not ours to see."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
+    except OSError:
+        return None
+
+
 def children(pid: int) -> list[int]:
     """The processes that any thread of `pid` has begun."""
     found: list[int] = []

@@ -142,7 +142,7 @@ def _everything(top: tuple[str, ...]) -> list[str]:
     """The whole machine, as its user may see and change it; /app and what every sandbox has of
     its own excepted.
     """
-    own = ("app", "proc", "dev", "tmp")
+    own = ("app", "proc", "dev", "tmp", "mnt")
     return [word for name in top if name not in own for word in ("--bind", f"/{name}", f"/{name}")]
 
 

@@ -25,7 +25,7 @@ from oriel.clock import new_id
 from oriel.faults import Invalid, Unavailable
 from oriel.sandbox import capabilities, linux, seccomp, system
 from oriel.sandbox.capabilities import Capabilities
-from oriel.sandbox.cgroups import Bounds, Cgroups, Group, open_cgroups
+from oriel.sandbox.cgroups import Bounds, Cgroups, open_cgroups
 from oriel.sandbox.confined import Confined, open_child, open_outer, read_status
 from oriel.sandbox.confinement import LOST, Confinement, Exit, Limits
 from oriel.sandbox.network import Network, open_network
@@ -99,14 +99,12 @@ class Sandboxes:
         self._open_spawner()
 
     async def _settle_in(self, data: Path) -> None:
-        """Networks and limits, as far as there can be any: what cannot is said and gone without."""
+        """Networks and limits, where the machine has them; raises Unavailable when they fail."""
         self._cgroups = await asyncio.to_thread(open_cgroups, data)
         if not self.capabilities.network:
             return
-        try:
-            self._network = await asyncio.to_thread(open_network, data, self._doors)
-        except Unavailable as fault:
-            _log.error("dynos share this machine's network: %s", fault.message)
+        # It was tried out, so it can be: rather none of ours than one without its walls.
+        self._network = await asyncio.to_thread(open_network, data, self._doors)
 
     async def close(self) -> None:
         """End the spawner, and none of what it started."""
@@ -127,6 +125,11 @@ class Sandboxes:
         if self._cgroups is not None:
             self._cgroups.group(name).remove()
 
+    def sweep(self, names: set[str]) -> None:
+        """Remove the control groups of sandboxes that have ended and are not of these names."""
+        if self._cgroups is not None:
+            self._cgroups.sweep(names)
+
     async def launch(
         self,
         what: Confinement,
@@ -140,9 +143,9 @@ class Sandboxes:
         """Start `what`; it is running, or Unavailable says why not.
 
         With a `name`, address and control group are kept under it until `forget`; without, until
-        its end. The descriptors stay the caller's. `stdin` None is /dev/null, `stderr` None is `stdout`.
-        The status file is made anew: it must be in a directory that belongs to this launch. When
-        the caller is cancelled, what was already begun is killed.
+        its end. The descriptors stay the caller's. `stdin` None is /dev/null, `stderr` None is
+        `stdout`. The status file is made anew: it must be in a directory that belongs to this
+        launch. When the caller is cancelled, what was already begun is killed.
         """
         own = name or new_id().replace("-", "")
         what = self._addressed(what, own)
@@ -194,9 +197,7 @@ class Sandboxes:
             for descriptor in (*streams, gate, opener):
                 os.close(descriptor)
 
-    async def _ask_twice(
-        self, request: bytes, streams: tuple[int, ...], status_path: Path
-    ) -> str:
+    async def _ask_twice(self, request: bytes, streams: tuple[int, ...], status_path: Path) -> str:
         async with self._turns:
             told = await self._ask(request, streams, status_path)
             if not told:

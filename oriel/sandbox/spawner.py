@@ -1,11 +1,12 @@
 """Owns forking: a small single-threaded process that starts sandboxes for a large one.
 
 `python -m oriel.sandbox.spawner FD` reads requests from the socket FD until it closes. A request
-is one message with descriptors: [plan, report, status, stdin, stdout, stderr, gate]; the
-plan is a file in memory, so its size has no bound but the sender's. Nothing is answered on the
-socket. What is started writes to `report`: a line with its pid and start time, then either the
-error that kept it from executing bubblewrap, or bubblewrap's own account. The program begins when
-a byte comes through `gate`, or when nobody is left to send one. Then the pipe closes. A pipe that closes without a first line therefore means that nothing was started.
+is one message with descriptors: [plan, report, status, stdin, stdout, stderr, gate]; the plan is a
+file in memory, so its size has no bound but the sender's. Nothing is answered on the socket. What
+is started writes to `report`: a line with its pid and start time, then either the error that kept
+it from executing bubblewrap, or bubblewrap's own account; then the pipe closes. A pipe that closes
+without a first line therefore means that nothing was started. The program begins when a byte comes
+through `gate`, or when nobody is left to send one.
 
 Must not know more of Oriel than `render`'s descriptor numbers, and imports as little as it can:
 every start copies its page tables. It never waits for what it started: a double fork hands that
@@ -28,7 +29,12 @@ from typing import Any, NoReturn
 
 from oriel.sandbox import linux, netlink
 
-ARGUMENTS_FD, STATUS_FD, REPORT_FD, GATE_FD = 3, 4, 5, 6  # `render` has the same; it is too large to import
+ARGUMENTS_FD, STATUS_FD, REPORT_FD, GATE_FD = (
+    3,
+    4,
+    5,
+    6,
+)  # `render` has the same; it is too large to import
 STAGE = "/mnt"
 OOM_SCORE = "300"
 """Where the machine itself runs out of memory, a sandbox's program goes before the platform."""
@@ -36,8 +42,11 @@ _DESCRIPTORS = 7
 _FIRST_FREE = 64
 """Received descriptors are moved up here, so that laying out the low ones overwrites none."""
 _TRIAL_WIRES = {
-    **{"device": "or-trial", "address": "10.64.0.2", "gateway": "10.64.0.1"},
-    **{"mtu": 1500, "to_loopback": False},
+    "device": "or-trial",
+    "address": "10.64.0.2",
+    "gateway": "10.64.0.1",
+    "mtu": 1500,
+    "to_loopback": False,
 }
 _STAGE_OPTIONS = "size=1m,mode=0755,nr_inodes=4096"
 

@@ -48,7 +48,7 @@ def _swapped(pid: int) -> int:
 
 
 def on_disk(child: int, places: Iterable[str]) -> int:
-    """What a sandbox has written to places that lie in memory, in bytes: its disk, as it sees it."""
+    """What a sandbox has written to places that lie in memory, in bytes: its disk."""
     used = 0
     for place in places:
         with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ from typing import Protocol
 import pytest
 
 from oriel.clock import SystemClock, new_id
-from oriel.manifold.launcher import Launched, Launcher, LaunchSpec
+from oriel.manifold.launcher import Launched, Launcher, LaunchSpec, Usage
 from oriel.manifold.local.launcher import LocalLauncher
 from oriel.sandbox import Exit, Sandboxes
 from tests.fakes.launcher import FakeLauncher
@@ -71,7 +71,6 @@ class LocalBench:
         self.held: list[str] = []
         self.released: list[str] = []
         self.data = root / "data"
-        self.data.mkdir(mode=0o700)
         self.slug = self.data / "slugs" / "app" / "digest"
         self.slug.mkdir(parents=True)
         (self.slug / "hello").write_text("hello\n")
@@ -95,7 +94,7 @@ class LocalBench:
 
     async def desert(self) -> None:
         await self._sandboxes.close()
-        self._sandboxes = Sandboxes()
+        self._sandboxes = Sandboxes(self.data)
         await self._sandboxes.start()
         self.launcher = self._new(self._sandboxes)
 
@@ -131,7 +130,8 @@ async def opened(kind: str, root: Path) -> AsyncIterator[FakeBench | LocalBench]
     if kind == "fake":
         yield FakeBench(root)
         return
-    sandboxes = Sandboxes()
+    (root / "data").mkdir(mode=0o700)
+    sandboxes = Sandboxes(root / "data")
     await sandboxes.start()
     if not sandboxes.capabilities.user_namespaces:
         pytest.skip("; ".join(sandboxes.capabilities.why))
@@ -148,7 +148,11 @@ class Hand:
     def __init__(self, bench: FakeBench | LocalBench) -> None:
         self.bench = bench
         self.ends: list[tuple[str, Exit]] = []
-        bench.launcher.listen(lambda instance, exit_: self.ends.append((instance, exit_)))
+        self.over: list[tuple[str, Usage]] = []
+        bench.launcher.listen(
+            lambda instance, exit_: self.ends.append((instance, exit_)),
+            lambda instance, usage: self.over.append((instance, usage)),
+        )
 
     async def start(self, command: str, type: str = "worker") -> LaunchSpec:
         spec = LaunchSpec(
