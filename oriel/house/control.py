@@ -13,6 +13,7 @@ import contextlib
 import json
 import logging
 import os
+import pwd
 import re
 import signal
 import sys
@@ -41,8 +42,8 @@ from oriel.logplex.client import Logplex
 from oriel.manifold import Conductor
 from oriel.manifold.local.launcher import LocalLauncher
 from oriel.people.throttle import Throttle
-from oriel.router import Listen, Router
-from oriel.sandbox import Sandboxes
+from oriel.router import Listen, Router, unprivileged_user
+from oriel.sandbox import Openings, Sandboxes
 from oriel.store.database import Database
 
 UID_BASE = 0x4F520000
@@ -112,7 +113,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
         vault = await _vault(db, Path(kept.key_file) if kept.key_file else data / "master.key")
         logplex = Logplex(layout.logplex_socket)
         sandboxes = Sandboxes(
-            data, doors=_doors(kept), isolated=kept.isolation != house_settings.NO_ISOLATION
+            data, openings=_openings(kept), isolated=kept.isolation != house_settings.NO_ISOLATION
         )
         await sandboxes.start()
         stack.push_async_callback(sandboxes.close)
@@ -211,9 +212,14 @@ async def _vault(db: Database, key_file: Path) -> Vault:
     return vaults.load_or_create(key_file)
 
 
-def _doors(kept: house_settings.Settings) -> tuple[int, ...]:
-    """Where dynos may come because everybody may: apps' own addresses, and the API's."""
-    return tuple({each.port for each in (kept.web, kept.api) if not each.is_loopback})
+def _openings(kept: house_settings.Settings) -> Openings:
+    """Dynos may come where everybody may, to apps' own addresses and the API's; to them comes the
+    router.
+    """
+    doors = {each.port for each in (kept.web, kept.api) if not each.is_loopback}
+    user = unprivileged_user()
+    visitors = (pwd.getpwnam(user).pw_uid,) if user else ()
+    return Openings(tuple(sorted(doors)), visitors)
 
 
 def _build_environment() -> Environment:

@@ -24,7 +24,7 @@ from typing import Any
 
 from oriel.faults import Unavailable
 from oriel.sandbox import linux, netlink, subnet
-from oriel.sandbox.subnet import FIRST, LAST, Names, Subnet, Wires
+from oriel.sandbox.subnet import FIRST, LAST, Names, Openings, Subnet, Wires
 
 FILE = "network.json"
 VERSION = 1
@@ -99,7 +99,7 @@ class Network:
             (MACHINE / f"{self.subnet.number:03x}").unlink(missing_ok=True)
 
 
-def open_network(data: Path, doors: tuple[int, ...]) -> Network:
+def open_network(data: Path, openings: Openings) -> Network:
     """The network of a data directory, its rules in force; raises Unavailable with the reason.
 
     Blocks for some hundredths of a second.
@@ -109,7 +109,7 @@ def open_network(data: Path, doors: tuple[int, ...]) -> Network:
             guard = _forward(data)
             mine = _settle(data)
             named = look_for_names(mine)
-            nft(subnet.rules(mine, named, whose=str(data), doors=doors, guard=guard))
+            nft(subnet.rules(mine, named, whose=str(data), openings=openings, guard=guard))
             return Network(mine, named, data, _mtu())
     except OSError as error:
         raise Unavailable(f"No network for dynos: {error.strerror or error}.") from error

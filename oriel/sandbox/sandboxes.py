@@ -11,10 +11,6 @@ import contextlib
 import json
 import logging
 import os
-import signal
-import socket
-import subprocess
-import sys
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
@@ -28,10 +24,12 @@ from oriel.sandbox.capabilities import Capabilities
 from oriel.sandbox.cgroups import Bounds, Cgroups, open_cgroups
 from oriel.sandbox.confined import Confined, open_child, open_outer, read_status
 from oriel.sandbox.confinement import LOST, Confinement, Exit, Limits
+from oriel.sandbox.forks import ForkServer, report_in
 from oriel.sandbox.network import Network, open_network
 from oriel.sandbox.relay import Relay
 from oriel.sandbox.render import Ground, render
 from oriel.sandbox.status import Status
+from oriel.sandbox.subnet import CLOSED, Openings
 
 _CLOSE_TIMEOUT_S = 5.0
 
@@ -47,24 +45,23 @@ class Sandboxes:
         *,
         limits: Limits | None = None,
         allowed: Capabilities | None = None,
-        doors: tuple[int, ...] = (),
+        openings: Openings = CLOSED,
         isolated: bool = True,
     ):
         """`data` is the data directory, by which networks and control groups are known again;
-        without one there are none. `allowed` is what the machine can do, when that has been looked
-        up already. `doors`: ports of this machine to which sandboxes may connect. `isolated`:
+        without one there are none. `allowed` is what the machine can do, when that has been
+        looked up already. `openings`: who may come to them, and where they may go. `isolated`:
         False is `--isolation none`.
         """
         self._data = data
-        self._doors = doors
+        self._openings = openings
         self._isolated = isolated
         self._limits = limits or Limits()
         self._allowed = allowed
         self._system: system.System | None = None
         self._network: Network | None = None
         self._cgroups: Cgroups | None = None
-        self._spawner: subprocess.Popen[bytes] | None = None
-        self._door: socket.socket | None = None
+        self._server: ForkServer | None = None
         self._turns = asyncio.Semaphore(self._limits.concurrency)
         self._launching: set[asyncio.Future[Confined]] = set()
         self._running: weakref.WeakSet[Confined] = weakref.WeakSet()
@@ -96,7 +93,7 @@ class Sandboxes:
         self._system = system.look()
         if self._data is not None and self._isolated:
             await self._settle_in(self._data)
-        self._open_spawner()
+        self._server = ForkServer(self._limits.launch_timeout_s)
 
     async def _settle_in(self, data: Path) -> None:
         """Networks and limits, where the machine has them; raises Unavailable when they fail."""
@@ -104,7 +101,7 @@ class Sandboxes:
         if not self.capabilities.network:
             return
         # It was tried out, so it can be: rather none of ours than one without its walls.
-        self._network = await asyncio.to_thread(open_network, data, self._doors)
+        self._network = await asyncio.to_thread(open_network, data, self._openings)
 
     async def close(self) -> None:
         """End the spawner, and none of what it started."""
@@ -185,7 +182,7 @@ class Sandboxes:
     ) -> Confined:
         gate, opener = os.pipe2(os.O_CLOEXEC)
         try:
-            told = await self._ask_twice(request, (*streams, gate), status_path)
+            told = await self._ask(request, (*streams, gate), status_path)
             if not told:
                 raise Unavailable("No process could be started: the fork server ends at once.")
             confined = self._launched(told, status_path)
@@ -196,16 +193,6 @@ class Sandboxes:
         finally:
             for descriptor in (*streams, gate, opener):
                 os.close(descriptor)
-
-    async def _ask_twice(self, request: bytes, streams: tuple[int, ...], status_path: Path) -> str:
-        async with self._turns:
-            told = await self._ask(request, streams, status_path)
-            if not told:
-                # Nothing was started: the spawner had died. A second one will do, or nothing.
-                await asyncio.to_thread(self._end_spawner)
-                self._open_spawner()
-                told = await self._ask(request, streams, status_path)
-            return told
 
     async def _let_in(self, confined: Confined, what: Confinement, name: str) -> None:
         """What must be so before the program begins: its limits, and the ways it was given."""
@@ -292,55 +279,21 @@ class Sandboxes:
         )
 
     async def _ask(self, request: bytes, streams: tuple[int, ...], status_path: Path) -> str:
-        """Send one request; what the new process told until the program ran (empty: nobody)."""
-        with contextlib.ExitStack() as opened:
-
-            def own(descriptor: int) -> int:
-                opened.callback(os.close, descriptor)
-                return descriptor
-
-            plan = own(os.memfd_create("oriel-plan"))
-            os.write(plan, request)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-            status = own(os.open(status_path, flags, 0o600))
-            report, report_write = os.pipe()
-            own(report)
-            try:
-                sent = self._send([plan, report_write, status, *streams])
-            finally:
-                os.close(report_write)
-            return await self._listen(report) if sent else ""
-
-    def _send(self, descriptors: list[int]) -> bool:
-        if self._door is None:
-            return False
-        try:
-            socket.send_fds(self._door, [b"s"], descriptors)
-        except (BrokenPipeError, ConnectionResetError):
-            return False
-        except OSError as error:
-            raise Unavailable(f"The fork server cannot be reached: {error.strerror}.") from error
-        return True
-
-    async def _listen(self, report: int) -> str:
-        """What comes on `report` until bubblewrap has told of its child, or it closes."""
-        told = bytearray()
-        try:
-            async with asyncio.timeout(self._limits.launch_timeout_s):
-                while chunk := await _read(report):
-                    told += chunk
-                    if "child-pid" in _object(told.decode(errors="replace").partition("\n")[2]):
-                        break
-        except TimeoutError:
-            _kill_introduced(bytes(told))
-            raise Unavailable("A process took too long to start: mounting did not end.") from None
-        return told.decode(errors="replace")
+        async with self._turns:
+            server = self._server
+            told = await server.ask(request, streams, status_path) if server else ""
+            if not told:
+                # Nothing was started: the spawner had died. A second one will do, or nothing.
+                await asyncio.to_thread(self._end_spawner)
+                self._server = server = ForkServer(self._limits.launch_timeout_s)
+                told = await server.ask(request, streams, status_path)
+            return told
 
     def _launched(self, told: str, status_path: Path) -> Confined:
         """The running sandbox that a report tells of, or the fault."""
         first, _, rest = told.partition("\n")
-        report = _object(rest)
-        error = report.get("error") or _object(first).get("error")
+        report = report_in(rest)
+        error = report.get("error") or report_in(first).get("error")
         if error:
             raise Unavailable(f"The sandbox could not be made: {error}.")
         if "child-pid" not in report:
@@ -352,34 +305,11 @@ class Sandboxes:
         status = read_status(status_path, _as_record(report))
         return self._watch(status, status_path, open_outer(status), open_child(status))
 
-    def _open_spawner(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            number = theirs.fileno()
-            self._spawner = subprocess.Popen(
-                [sys.executable, "-P", "-m", "oriel.sandbox.spawner", str(number)],
-                pass_fds=(number,),
-                stdin=subprocess.DEVNULL,
-                env=capabilities.spawner_environment(),
-                cwd="/",
-                start_new_session=True,
-            )
-        ours.setblocking(False)
-        self._door = ours
-
     def _end_spawner(self) -> None:
-        """Close the door, which ends it; blocks for the moment that takes."""
-        if self._door is not None:
-            self._door.close()
-            self._door = None
-        if self._spawner is None:
-            return
-        try:
-            self._spawner.wait(_CLOSE_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._spawner.kill()
-            self._spawner.wait()
-        self._spawner = None
+        """Blocks for the moment that takes."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
 
 def _bounds(what: Confinement) -> Bounds:
@@ -398,40 +328,5 @@ def _abandon(launching: asyncio.Future[Confined]) -> None:
         launching.result().kill_soon()
 
 
-async def _read(descriptor: int) -> bytes:
-    """The next bytes of a pipe; empty at its end."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_reader(descriptor, wake)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(descriptor)
-    return os.read(descriptor, 65536)
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _as_record(report: Mapping[str, Any]) -> dict[str, Any]:
     return {"child_pid": report.get("child-pid"), "pid_namespace": report.get("pid-namespace")}
-
-
-def _kill_introduced(told: bytes) -> None:
-    """End a process that hangs before bubblewrap, if it still is the one that said its name."""
-    me = _object(told.decode(errors="replace").partition("\n")[0])
-    descriptor = open_outer(Status(outer_pid=me.get("pid"), outer_start=me.get("start")))
-    if descriptor is not None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        os.close(descriptor)

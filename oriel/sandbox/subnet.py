@@ -104,6 +104,19 @@ class Names:
     """No name server can be reached."""
 
 
+@dataclass(frozen=True, slots=True)
+class Openings:
+    """Where the walls around sandboxes have doors."""
+
+    doors: tuple[int, ...] = ()
+    """Ports of this machine to which everybody may come, sandboxes too: the router's."""
+    visitors: tuple[int, ...] = ()
+    """Users of this machine who may come to sandboxes, beside root: the router's."""
+
+
+CLOSED = Openings()
+
+
 def choose(seed: str, routes: Iterable[tuple[str, int]], taken: Iterable[int]) -> Subnet | None:
     """A subnet that touches no route and that nobody has; the same one for the same seed if it
     can be. None: all are in use.
@@ -163,13 +176,13 @@ def _is_ipv4(text: str) -> bool:
 
 
 def rules(
-    subnet: Subnet, named: Names, *, whose: str, doors: tuple[int, ...] = (), guard: bool = False
+    subnet: Subnet, named: Names, *, whose: str, openings: Openings = CLOSED, guard: bool = False
 ) -> str:
     """What `nft -f -` is told. It replaces the table as a whole or not at all.
 
-    `doors`: the router's port, where the whole network may come. `guard`: forwarding was switched
-    on for sandboxes alone, so nothing else is forwarded.
+    `guard`: forwarding was switched on for sandboxes alone, so nothing else is forwarded.
     """
+    visitors = ", ".join(str(uid) for uid in sorted({0, *openings.visitors}))
     mine, table = f'"{subnet.devices}*"', f"inet {subnet.table}"
     return "\n".join(
         [
@@ -188,9 +201,9 @@ def rules(
             f"    iifname {mine} ip saddr != {subnet.network} drop",
             f"    iifname {mine} fib saddr . iif oif missing drop",
             "  }",
-            *_to_host(subnet, named, mine, doors),
+            *_to_host(subnet, named, mine, openings.doors),
             *_abroad(subnet, mine, guard=guard),
-            # From this machine: the router and control, who are root, and nobody else.
+            # From this machine: control, who is root, the router, and nobody else.
             "  chain visits {",
             "    type filter hook output priority filter - 10; policy accept;",
             f"    ip daddr {subnet.network} ip daddr != {subnet.gateway} jump visit",
@@ -198,7 +211,7 @@ def rules(
             "  chain visit {",
             "    ct state established,related accept",
             f"    oifname != {mine} jump refuse",
-            "    meta skuid != 0 jump refuse",
+            f"    meta skuid != {{ {visitors} }} jump refuse",
             "  }",
             "  chain masks {",
             "    type nat hook postrouting priority srcnat; policy accept;",

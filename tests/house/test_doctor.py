@@ -176,7 +176,7 @@ TABLE = [
         "Type x.",
     ),
     (replace(WELL, ports=(Port("--api", API, ours=True),)), "port 5050", "ok", "own", ""),
-    (replace(WELL, forward_policy="DROP"), "forwarding", "warn", "drops", "iptables -P FORWARD"),
+    (replace(WELL, forward_policy="DROP"), "forwarding", "warn", "drops", "iptables -I FORWARD"),
     (replace(WELL, docker=True), "forwarding", "warn", "Docker", "iptables -S FORWARD"),
 ]
 

@@ -50,9 +50,9 @@ GOLDEN = """\
 --perms 0444
 --ro-bind-data 9 /etc/hostname
 --proc /proc
+--dev /dev
 --ro-bind /dev/null /proc/1/mem
 --ro-bind /dev/null /proc/1/task/1/mem
---dev /dev
 --perms 1777
 --size 400
 --tmpfs /dev/shm

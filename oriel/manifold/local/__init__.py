@@ -1,5 +1,5 @@
 """Owns running dynos on this machine, under bubblewrap. In reading order: `ports`, `memory`,
-`launcher`.
+`place`, `launcher`.
 
 The only place that knows a dyno's directory, FIFO, port or process.
 """

@@ -15,8 +15,6 @@ import fcntl
 import json
 import logging
 import os
-import shutil
-import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +31,7 @@ from oriel.manifold.launcher import (
     OnMemory,
     Usage,
 )
+from oriel.manifold.local import place as place_of
 from oriel.manifold.local.memory import Memory
 from oriel.manifold.local.ports import Ports
 from oriel.sandbox import Confined, Confinement, Overlay, Sandboxes
@@ -46,8 +45,6 @@ HOST = "127.0.0.1"
 
 DISK = ("/app", "/tmp")  # noqa: S108
 """What a dyno writes there lies in memory, and is its disk: no part of its memory."""
-
-PROFILE_BYTES_MAX = 64 * 1024
 
 ADOPT_PARALLEL = 16
 """How many instances are looked at at once: others may take their time to hold a FIFO."""
@@ -134,7 +131,7 @@ class LocalLauncher:
             os.chmod(place / "out", 0o620)
 
     async def _launch(self, place: Path, spec: LaunchSpec, at: Launched) -> Confined:
-        profile = command.read_profile(_profile(spec.slug))
+        profile = command.read_profile(place_of.read_profile(spec.slug))
         size = sizes.of(spec.size)
         network = self._sandboxes.network
         confinement = Confinement(
@@ -222,7 +219,7 @@ class LocalLauncher:
         if here and here.fifo is not None:
             os.close(here.fifo)
         await self._release(instance)
-        await asyncio.to_thread(_remove, place)
+        await asyncio.to_thread(place_of.remove, place)
         self._ports.take_back(instance)
         self._sandboxes.forget(instance)
 
@@ -267,7 +264,7 @@ class LocalLauncher:
             adopted = await self._sandboxes.adopt(record, status, place.name)
             if isinstance(adopted, Confined):
                 await adopted.kill()
-        await asyncio.to_thread(_remove, place)
+        await asyncio.to_thread(place_of.remove, place)
 
     async def _adopt(self, place: Path, spec: LaunchSpec, at: Launched) -> Found:
         here = self._here.setdefault(spec.instance, _Here())
@@ -315,51 +312,9 @@ def _write(path: Path, value: object) -> None:
     os.replace(draft, path)
 
 
-def _remove(place: Path) -> None:
-    """Remove an instance's directory, its identity last: a kill in between leaves one that the
-    next start knows what to do with.
-    """
-    for each in list(place.iterdir()) if place.is_dir() else []:
-        if each.is_dir() and not each.is_symlink():
-            shutil.rmtree(each, onerror=_make_way)
-        elif each.name != "identity.json":
-            each.unlink(missing_ok=True)
-    shutil.rmtree(place, ignore_errors=True)
-
-
-def _make_way(_: Callable[..., object], path: str, __: object) -> None:
-    """A copy of the app's files may hold directories that it made unwritable: each is opened up,
-    once, and tried again.
-    """
-    with contextlib.suppress(OSError):
-        for each in (os.path.dirname(path), path):
-            mode = os.lstat(each).st_mode
-            if stat.S_ISDIR(mode) and mode & 0o700 != 0o700:
-                os.chmod(each, 0o700)
-                shutil.rmtree(each, onerror=_make_way)
-
-
 def _read(path: Path) -> dict[str, object]:
     try:
         value = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _profile(slug: Path) -> bytes:
-    """The slug's profile; nothing where it is no plain file. Its tree is the app's: no link in
-    it is followed.
-    """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        directory = os.open(slug / ".oriel", flags | os.O_DIRECTORY)
-    except OSError:
-        return b""
-    try:
-        with os.fdopen(os.open("profile.json", flags, dir_fd=directory), "rb") as file:
-            return file.read(PROFILE_BYTES_MAX)
-    except OSError:
-        return b""
-    finally:
-        os.close(directory)

@@ -15,6 +15,7 @@ import pytest
 from oriel.faults import Unavailable
 from oriel.manifold.launcher import LaunchSpec
 from oriel.manifold.local import launcher as local
+from oriel.manifold.local.place import remove
 from oriel.sandbox import Exit
 from tests.manifold.test_launcher_contract import UID, Hand, LocalBench, Story, opened
 
@@ -361,7 +362,7 @@ def test_directories_that_an_app_locked_are_removed(tmp_path: Path) -> None:
     (place / "identity.json").write_text("{}")
     for directory in (inner, inner.parent):
         directory.chmod(0)
-    local._remove(place)
+    remove(place)
     assert not place.exists()
 
 
