@@ -274,6 +274,31 @@ def test_what_is_asked_of_the_ended_and_the_unknown_is_no_error(tell: Tell) -> N
     tell(story)
 
 
+def test_what_is_asked_about_the_ended_and_the_unknown_has_an_answer(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        launcher = hand.bench.launcher
+        spec = await hand.start("exit 0")
+        await hand.end_of(spec)
+        for instance in (spec.instance, "0123456789abcdef"):
+            assert await launcher.look(instance) is None
+            assert await launcher.listening(instance) == ()
+
+    tell(story)
+
+
+def test_what_one_that_runs_takes_is_seen(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await hand.start("echo up; sleep 1000")
+        await hand.says(spec, "up")
+        usage = await hand.bench.launcher.look(spec.instance)
+        assert usage is not None
+        assert usage.memory_bytes >= usage.swap_bytes >= 0
+        assert usage.cpu_s >= 0
+        assert usage.processes >= 1
+
+    tell(story)
+
+
 def test_clean_leaves_nothing_and_lets_go(tell: Tell) -> None:
     async def story(hand: Hand) -> None:
         spec = await hand.start("echo hello; exit 0")
