@@ -67,7 +67,7 @@ class ForkServer:
             os.write(plan, request)
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
             status = own(os.open(status_path, flags, 0o600))
-            report, report_write = os.pipe()
+            report, report_write = _lasting_pipe()
             own(report)
             try:
                 sent = self._send([plan, report_write, status, *streams])
@@ -97,6 +97,20 @@ class ForkServer:
             _kill_introduced(bytes(told))
             raise Unavailable("A process took too long to start: mounting did not end.") from None
         return told.decode(errors="replace")
+
+
+def _lasting_pipe() -> tuple[int, int]:
+    """A pipe whose other end can be read too: were we killed, bubblewrap would get SIGPIPE where it
+    tells of its child, and leave that waiting for a word from it, for ever.
+    """
+    read, write = os.pipe()
+    try:
+        return read, os.open(f"/proc/self/fd/{write}", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        os.close(read)
+        raise
+    finally:
+        os.close(write)
 
 
 def report_in(text: str) -> dict[str, Any]:
