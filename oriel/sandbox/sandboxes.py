@@ -21,7 +21,7 @@ from oriel.clock import new_id
 from oriel.faults import Invalid, Unavailable
 from oriel.sandbox import capabilities, linux, seccomp, system
 from oriel.sandbox.capabilities import Capabilities
-from oriel.sandbox.cgroups import Bounds, Cgroups, open_cgroups
+from oriel.sandbox.cgroups import Bounds, Cgroups, Group, open_cgroups
 from oriel.sandbox.confined import Confined, open_child, open_outer, read_status
 from oriel.sandbox.confinement import LOST, Confinement, Exit, Limits
 from oriel.sandbox.forks import ForkServer, report_in
@@ -201,8 +201,8 @@ class Sandboxes:
             return
         if self._cgroups is not None:
             try:
-                group = self._cgroups.make(name, _bounds(what))
-                group.enter(pid)
+                # Each group's kernel waits for all processors before it takes a process in.
+                group = await asyncio.to_thread(_limit, self._cgroups, name, _bounds(what), pid)
                 confined.limited_by(group)
             except OSError as error:
                 _log.warning("no control group for %s: %s", name, error)
@@ -320,6 +320,12 @@ def _bounds(what: Confinement) -> Bounds:
     if memory is not None:
         memory += what.tmp_bytes + (what.overlay.size_bytes if what.overlay else 0)
     return Bounds(memory, what.processes or None, what.cpu_weight)
+
+
+def _limit(cgroups: Cgroups, name: str, bounds: Bounds, pid: int) -> Group:
+    group = cgroups.make(name, bounds)
+    group.enter(pid)
+    return group
 
 
 def _abandon(launching: asyncio.Future[Confined]) -> None:

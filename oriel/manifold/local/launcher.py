@@ -169,8 +169,8 @@ class LocalLauncher:
             self._memory.forget(instance)
             self._on_exit(instance, ended)
 
-        alarm = confined.alarm((size.quota_bytes, size.hard_bytes))
-        self._memory.watch(instance, size.quota_bytes, alarm)
+        levels = (size.quota_bytes, size.hard_bytes)
+        self._memory.watch(instance, size.quota_bytes, lambda: confined.alarm(levels))
         here.watch = asyncio.create_task(wait())
 
     async def terminate(self, instance: str) -> None:

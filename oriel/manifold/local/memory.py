@@ -19,6 +19,7 @@ SAMPLE_S = 5.0
 """How often those are looked at of which no alarm tells."""
 
 Look = Callable[[str], Usage | None]
+Arm = Callable[[], int | None]
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class _Watched:
     """One dyno that runs."""
 
     quota_bytes: int
-    alarm: int | None
+    alarm: int | None = None
     told_at: float | None = None
     """When it was last told to be over, by the monotonic clock; None while it is not."""
     rung: bool = False
@@ -43,21 +44,35 @@ class Memory:
         self._watched: dict[str, _Watched] = {}
         self._on_memory: OnMemory = lambda instance, usage: None
         self._rounds: asyncio.Task[None] | None = None
+        self._arming: set[asyncio.Task[None]] = set()
 
     def listen(self, on_memory: OnMemory) -> None:
         """Whom to tell."""
         self._on_memory = on_memory
 
-    def watch(self, instance: str, quota_bytes: int, alarm: int | None) -> None:
-        """Begin with one; `alarm` is its descriptor, taken over, that becomes readable when it
-        grows; None where nobody can tell.
+    def watch(self, instance: str, quota_bytes: int, arm: Arm) -> None:
+        """Begin with one; `arm` gives a descriptor, taken over, that becomes readable when it
+        grows, or None where nobody can tell. It may take its time, in a thread: the kernel lets
+        one wait for some hundredths of a second.
         """
         self.forget(instance)
-        self._watched[instance] = _Watched(quota_bytes, alarm)
-        if alarm is not None:
-            asyncio.get_running_loop().add_reader(alarm, self._rang, instance, alarm)
+        self._watched[instance] = watched = _Watched(quota_bytes)
         self._check(instance)  # one that was found may be over already: no alarm rings for it
         self._go_round()
+        arming = asyncio.create_task(self._arm(instance, watched, arm))
+        self._arming.add(arming)
+        arming.add_done_callback(self._arming.discard)
+
+    async def _arm(self, instance: str, watched: _Watched, arm: Arm) -> None:
+        alarm = await asyncio.to_thread(arm)
+        if alarm is None:
+            return
+        if self._watched.get(instance) is not watched:
+            os.close(alarm)
+            return
+        watched.alarm = alarm
+        asyncio.get_running_loop().add_reader(alarm, self._rang, instance, alarm)
+        self._check(instance)  # it may have grown before the alarm was set
 
     def forget(self, instance: str) -> None:
         """It has ended."""

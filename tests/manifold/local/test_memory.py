@@ -56,7 +56,7 @@ def test_without_alarms_it_is_seen_at_the_next_look_and_told_at_each_tick() -> N
     async def story(scene: Scene) -> None:
         scene.taken = {"a": 50, "b": 50}
         for name in scene.taken:
-            scene.memory.watch(name, QUOTA, None)
+            scene.memory.watch(name, QUOTA, lambda: None)
         await scene.pass_s(2 * SAMPLE_S)
         assert scene.told == []
         scene.taken["a"] = 150
@@ -80,7 +80,8 @@ def test_with_an_alarm_nothing_is_looked_at_before_it_rings() -> None:
     async def story(scene: Scene) -> None:
         scene.taken = {"a": 50}
         alarm = os.eventfd(0, os.EFD_NONBLOCK)
-        scene.memory.watch("a", QUOTA, alarm)
+        scene.memory.watch("a", QUOTA, lambda: alarm)
+        await asyncio.sleep(0.05)
         looks = scene.looks
         await scene.pass_s(1000)
         assert scene.looks == looks
@@ -104,7 +105,8 @@ def test_an_alarm_that_rings_for_its_disk_is_looked_after_from_then_on() -> None
     async def story(scene: Scene) -> None:
         scene.taken = {"a": 50}
         alarm = os.eventfd(0, os.EFD_NONBLOCK)
-        scene.memory.watch("a", QUOTA, alarm)
+        scene.memory.watch("a", QUOTA, lambda: alarm)
+        await asyncio.sleep(0.05)
         os.eventfd_write(alarm, 1)
         await asyncio.sleep(0.01)
         assert scene.told == []
@@ -118,13 +120,13 @@ def test_an_alarm_that_rings_for_its_disk_is_looked_after_from_then_on() -> None
 def test_one_that_is_found_over_is_told_at_once_and_one_that_ended_never() -> None:
     async def story(scene: Scene) -> None:
         scene.taken = {"a": 150}
-        scene.memory.watch("a", QUOTA, None)
+        scene.memory.watch("a", QUOTA, lambda: None)
         assert scene.told == [("a", 150)]
         scene.memory.forget("a")
         scene.memory.forget("a")
         await scene.pass_s(10 * MEMORY_TICK_S)
         assert len(scene.told) == 1
-        scene.memory.watch("gone", QUOTA, None)
+        scene.memory.watch("gone", QUOTA, lambda: None)
         await scene.pass_s(SAMPLE_S)
         assert len(scene.told) == 1
         scene.memory.forget("gone")
