@@ -14,7 +14,7 @@ from typing import Protocol
 import pytest
 
 from oriel.clock import SystemClock, new_id
-from oriel.manifold.launcher import Launched, Launcher, LaunchSpec
+from oriel.manifold.launcher import Launched, Launcher, LaunchSpec, Usage
 from oriel.manifold.local.launcher import LocalLauncher
 from oriel.sandbox import Exit, Sandboxes
 from tests.fakes.launcher import FakeLauncher
@@ -71,7 +71,6 @@ class LocalBench:
         self.held: list[str] = []
         self.released: list[str] = []
         self.data = root / "data"
-        self.data.mkdir(mode=0o700)
         self.slug = self.data / "slugs" / "app" / "digest"
         self.slug.mkdir(parents=True)
         (self.slug / "hello").write_text("hello\n")
@@ -95,7 +94,7 @@ class LocalBench:
 
     async def desert(self) -> None:
         await self._sandboxes.close()
-        self._sandboxes = Sandboxes()
+        self._sandboxes = Sandboxes(self.data)
         await self._sandboxes.start()
         self.launcher = self._new(self._sandboxes)
 
@@ -131,7 +130,8 @@ async def opened(kind: str, root: Path) -> AsyncIterator[FakeBench | LocalBench]
     if kind == "fake":
         yield FakeBench(root)
         return
-    sandboxes = Sandboxes()
+    (root / "data").mkdir(mode=0o700)
+    sandboxes = Sandboxes(root / "data")
     await sandboxes.start()
     if not sandboxes.capabilities.user_namespaces:
         pytest.skip("; ".join(sandboxes.capabilities.why))
@@ -148,7 +148,11 @@ class Hand:
     def __init__(self, bench: FakeBench | LocalBench) -> None:
         self.bench = bench
         self.ends: list[tuple[str, Exit]] = []
-        bench.launcher.listen(lambda instance, exit_: self.ends.append((instance, exit_)))
+        self.over: list[tuple[str, Usage]] = []
+        bench.launcher.listen(
+            lambda instance, exit_: self.ends.append((instance, exit_)),
+            lambda instance, usage: self.over.append((instance, usage)),
+        )
 
     async def start(self, command: str, type: str = "worker") -> LaunchSpec:
         spec = LaunchSpec(
@@ -266,6 +270,31 @@ def test_what_is_asked_of_the_ended_and_the_unknown_is_no_error(tell: Tell) -> N
         for instance in (spec.instance, spec.instance, "0123456789abcdef"):
             await launcher.clean(instance)
         assert len(hand.ends) == 1
+
+    tell(story)
+
+
+def test_what_is_asked_about_the_ended_and_the_unknown_has_an_answer(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        launcher = hand.bench.launcher
+        spec = await hand.start("exit 0")
+        await hand.end_of(spec)
+        for instance in (spec.instance, "0123456789abcdef"):
+            assert await launcher.look(instance) is None
+            assert await launcher.listening(instance) == ()
+
+    tell(story)
+
+
+def test_what_one_that_runs_takes_is_seen(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await hand.start("echo up; sleep 1000")
+        await hand.says(spec, "up")
+        usage = await hand.bench.launcher.look(spec.instance)
+        assert usage is not None
+        assert usage.memory_bytes >= usage.swap_bytes >= 0
+        assert usage.cpu_s >= 0
+        assert usage.processes >= 1
 
     tell(story)
 
