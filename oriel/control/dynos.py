@@ -1,17 +1,80 @@
-"""Owns what users do to running dynos: look, restart, stop. None of it changes a release."""
+"""Owns what users do to running dynos: look, wait for a change, restart, stop. None of it changes
+a release.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlalchemy import Connection
 
 from oriel import faults
 from oriel.control import access, record
 from oriel.control.world import World
-from oriel.ledger import App
+from oriel.ledger import App, releases
 from oriel.lexicon import Actor
 from oriel.manifold import Dyno
+
+WATCH_MAX_S = 20.0
+"""How long a request may wait for a change; clients give up on a silent answer after 30 s."""
+
+SETTLE_S = 0.05
+"""Changes that come within this time of each other are one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An app's dynos at a moment, and what should run."""
+
+    tag: str
+    """Differs when anything here does, but for `at`; the same over a restart of the platform."""
+    at: datetime
+    dynos: tuple[Dyno, ...]
+    release: int | None
+    """The head: what should run."""
+    newest: int | None
+    """The newest release of all, which may be pending or have failed."""
+    newest_status: str
+
+
+async def watch(world: World, actor: Actor, app: str, after: str, wait_s: float) -> Snapshot:
+    """The app's dynos as soon as they are not what `after` (a tag) says; else, when `wait_s` is
+    over, as they still are.
+
+    Raises Unavailable where too many wait already.
+    """
+    found = await access.app_of(world, actor, app)
+    deadline_s = world.clock.monotonic_s() + min(max(0.0, wait_s), WATCH_MAX_S)
+    with world.conductor.watchers.watching(found.id) as watching:
+        while True:
+            seen = await snapshot(world, actor, found.id)
+            left_s = deadline_s - world.clock.monotonic_s()
+            if seen.tag != after or left_s <= 0:
+                return seen
+            await watching.changed(left_s)
+            await world.clock.sleep(SETTLE_S)
+
+
+async def snapshot(world: World, actor: Actor, app: str) -> Snapshot:
+    """The app's dynos now, and what should run."""
+
+    def work(conn: Connection) -> tuple[App, int | None, int | None, str]:
+        found = access.find(conn, actor, app)
+        head, newest = releases.head(conn, found.id), releases.newest(conn, found.id, 1)
+        return (
+            found,
+            head.version if head else None,
+            newest[0].version if newest else None,
+            newest[0].status if newest else "",
+        )
+
+    found, release, newest, status = await world.db.read(work)
+    shown = tuple(_with_loss(world, each) for each in world.conductor.dynos(found.id))
+    told = repr((release, newest, status, shown)).encode()
+    tag = hashlib.sha256(told).hexdigest()[:32]
+    return Snapshot(tag, world.clock.wall(), shown, release, newest, status)
 
 
 async def dynos(world: World, actor: Actor, app: str) -> tuple[Dyno, ...]:

@@ -16,7 +16,6 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, func, select
 
 from oriel.lexicon import DynoName
-from oriel.manifold import backoff
 from oriel.manifold.dyno import Dyno
 from oriel.manifold.events import STOPPED
 from oriel.manifold.machine import ENDED
@@ -167,9 +166,7 @@ def _lives(
     wanted = list(instances)
     lives: dict[str, list[Happening]] = {}
     for start in range(0, len(wanted), PAGE_MAX):
-        place = func.row_number().over(
-            partition_by=_events.instance, order_by=_events.id.desc()
-        )
+        place = func.row_number().over(partition_by=_events.instance, order_by=_events.id.desc())
         part = wanted[start : start + PAGE_MAX]
         numbered = (
             select(dyno_events, place.label("place"))
@@ -222,9 +219,7 @@ def page(
     return transitions(_earlier(conn, app_id, window), window)[::-1]
 
 
-def of_name(
-    conn: Connection, app_id: str, name: str, limit: int = PAGE_MAX
-) -> list[Happening]:
+def of_name(conn: Connection, app_id: str, name: str, limit: int = PAGE_MAX) -> list[Happening]:
     """The newest entries of a dyno, oldest first."""
     statement = _of(app_id, name).order_by(_events.id.desc()).limit(limit)
     return [read(row) for row in conn.execute(statement)][::-1]
@@ -280,48 +275,6 @@ def transitions(earlier: Iterable[Happening], window: Sequence[Happening]) -> li
         told.append(Transition(each, was.state if was else "", lasted_s))
         take(each)
     return told
-
-
-def restarts(entries: Iterable[Happening], since: datetime) -> int:
-    """How often a dyno was started again from then on, by its entries, oldest first. Pure.
-
-    A start after it had been scaled away, and the first one of all, are no restarts.
-    """
-    count = 0
-    was: Happening | None = None
-    for each in entries:
-        if each.at >= since:
-            again = was is not None and not (
-                was.has_ended and was.cause.startswith(LAID_DOWN)
-            )
-            is_start = each.state == "starting" and again and _is_new(was, each)
-            count += each.folded + int(is_start)
-        was = each
-    return count
-
-
-def crashes_in_a_row(entries: Iterable[Happening]) -> int:
-    """How many lives of a dyno in a row, up to the newest, ended as a crash. Pure.
-
-    A stop ends the row, and so does a crash after HEALTHY_S, which is a new story (as back-off
-    has it). Entries oldest first.
-    """
-    count = 0
-    begun: dict[str, datetime] = {}
-    newest = ""
-    for each in entries:
-        if each.state == "starting" and each.instance not in begun:
-            begun[each.instance], newest = each.at, each.instance
-        elif each.state == "crashed":
-            lived_s = (each.at - begun.get(each.instance, each.at)).total_seconds()
-            count = backoff.crashes_after(count, lived_s) + each.folded
-        elif each.instance == newest and each.state in ("down", "stopping", "complete"):
-            count = 0
-    return count
-
-
-def _is_new(was: Happening | None, each: Happening) -> bool:
-    return was is None or was.instance != each.instance
 
 
 def _of(app_id: str, only: str | None) -> Select[Any]:
