@@ -89,21 +89,23 @@ def _with_loss(world: World, dyno: Dyno) -> Dyno:
     return replace(dyno, reason="; ".join(filter(None, (dyno.reason, lost)))) if lost else dyno
 
 
-async def restart(world: World, actor: Actor, app: str, only: str | None) -> int:
-    """Restart all dynos, those of a type (`web`), or one (`web.1`). Returns how many."""
-    found = await _told(world, actor, app, "ps:restart", "Restart", only)
-    return await world.conductor.restart(found.id, only, actor)
+async def restart(world: World, actor: Actor, app: str, only: str | None) -> tuple[str, ...]:
+    """Restart all dynos, those of a type (`web`), or one (`web.1`). Returns which they were."""
+    found, names = await _told(world, actor, app, "ps:restart", "Restart", only)
+    await world.conductor.restart(found.id, only, actor)
+    return names
 
 
-async def stop(world: World, actor: Actor, app: str, only: str) -> int:
-    """Stop the dynos of a type, or one; they stay down until a restart or release."""
-    found = await _told(world, actor, app, "ps:stop", "Stop", only)
-    return await world.conductor.stop(found.id, only, actor)
+async def stop(world: World, actor: Actor, app: str, only: str) -> tuple[str, ...]:
+    """Stop the dynos of a type, or one; they stay down until a restart or release. Which ones."""
+    found, names = await _told(world, actor, app, "ps:stop", "Stop", only)
+    await world.conductor.stop(found.id, only, actor)
+    return names
 
 
 async def _told(
     world: World, actor: Actor, app: str, verb: str, word: str, only: str | None
-) -> App:
+) -> tuple[App, tuple[str, ...]]:
     def work(conn: Connection) -> App:
         found = access.find(conn, actor, app)
         line = f"{word} {only}" if only else f"{word} all dynos"
@@ -111,20 +113,20 @@ async def _told(
         return found
 
     found = await access.app_of(world, actor, app)
-    _check_some(world, found, only)
-    return await world.db.write(work)
+    names = _some(world, found, only)
+    return await world.db.write(work), names
 
 
-def _check_some(world: World, app: App, only: str | None) -> None:
-    found = [
-        dyno
-        for dyno in world.conductor.dynos(app.id)
-        if only in (None, dyno.name.type, str(dyno.name))
-    ]
+def _some(world: World, app: App, only: str | None) -> tuple[str, ...]:
+    shown = world.conductor.dynos(app.id)
+    found = [dyno for dyno in shown if only in (None, dyno.name.type, str(dyno.name))]
     if only and not found:
+        names = ", ".join(dict.fromkeys(str(dyno.name) for dyno in shown))
+        there = f"it has {names}" if names else "nothing runs on it"
         raise faults.NotFound(
-            f"{app.name} has no dyno {only}.",
+            f"{app.name} has no dyno {only[:60]}: {there}.",
             hint=f"See what runs with: oriel ps -a {app.name}",
             resource="dyno",
             app=app.name,
         )
+    return tuple(dict.fromkeys(str(dyno.name) for dyno in found))

@@ -88,7 +88,7 @@ def _changed(before: Mapping[str, TypeScale], after: Sequence[TypeScale]) -> dic
     changed: dict[str, Any] = {}
     for now in after:
         was = before[now.type]
-        parts = {
+        parts: dict[str, list[int] | list[str]] = {
             "quantity": [was.quantity, now.quantity],
             "size": [was.size, now.size],
         }
