@@ -23,6 +23,8 @@ from oriel.ledger import releases as ledger_releases
 from oriel.lexicon import Actor, Address, DynoName
 from oriel.logplex.client import Batch, Query
 from oriel.manifold import Dyno, Exit, Wish
+from oriel.manifold.launcher import Usage
+from oriel.manifold.watch import Watchers
 from oriel.people.throttle import Throttle
 from oriel.store.database import Database
 
@@ -42,9 +44,18 @@ class Conductor:
         self.wishes: dict[str, Wish] = {}
         self.told: list[tuple[str, str | None]] = []
         self.since = datetime(2011, 6, 19, 8, 35, 19, 250000, tzinfo=UTC)
+        self.watchers = Watchers()
+        self.takes = Usage(memory_bytes=300 << 20, swap_bytes=0, cpu_s=1.5, processes=4)
+        self.states: dict[str, tuple[str, str]] = {}
+        """By name what it is other than up, and why."""
 
     async def wish(self, wish: Wish, *, by: Actor) -> None:
         self.wishes[wish.app_id] = wish
+        self.watchers.tell(wish.app_id)
+
+    async def usage(self, app_id: str, only: str | None = None) -> dict[str, Usage]:
+        dynos = [each for each in self.dynos(app_id) if only in (None, str(each.name))]
+        return {each.instance: self.takes for each in dynos}
 
     def dynos(self, app_id: str) -> tuple[Dyno, ...]:
         wish = self.wishes.get(app_id)
@@ -57,12 +68,12 @@ class Conductor:
                 app_id=app_id,
                 command=process.command,
                 size=process.size,
-                state="up",
+                state=self.states.get(f"{type_}.{number}", ("up", ""))[0],
                 since=self.since,
                 release=wish.release,
                 host="127.0.0.1",
                 port=20101 if type_ == "web" else None,
-                reason="",
+                reason=self.states.get(f"{type_}.{number}", ("up", ""))[1],
             )
             for index, (type_, process) in enumerate(sorted(wish.processes.items()), 1)
             for number in range(1, process.quantity + 1)

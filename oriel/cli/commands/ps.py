@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from oriel.cli import ages, exits, render, session, terminal
+from oriel.cli import table as commands
 from oriel.cli.options import example, with_app, with_json, wrong
 from oriel.client.address import below, query
 from oriel.client.refusal import Refusal
@@ -74,6 +75,8 @@ def ps(
     """
     if watching and at:
         raise wrong("--watch shows what is now: leave out --at.")
+    if only and commands.find(f"ps:{only[0]}"):
+        raise wrong(f"{only[0]} is a command, not a process type: oriel ps:{only[0]}")
     name = session.app(app, remote)
     client = session.client()
     if watching:
