@@ -42,12 +42,12 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
 )
 
 _MEANINGS = {
-    126: "its command may not be executed",
-    127: "its command was not found",
-    130: "it was interrupted",
-    134: "it aborted",
-    137: "it was killed",
-    139: "it touched memory that is not its own",
+    126: "it may not be executed",
+    127: "command not found",
+    130: "interrupted",
+    134: "aborted",
+    137: "killed",
+    139: "segmentation fault",
 }
 
 

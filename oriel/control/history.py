@@ -41,7 +41,9 @@ async def at(world: World, actor: Actor, app: str, text: str) -> Past:
         moment = when.end_of(conn, found, text, now)
         if when.begin_of(conn, found, text, now) > now:
             raise faults.Invalid(
-                f"{text[:60]} is still to come.", hint="oriel ps shows what is now.", app=found.name
+                f"{text[:60]} is still to come.",
+                hint="oriel ps shows what is now; for a time of another day, give the day too.",
+                app=found.name,
             )
         dynos = history.at(conn, found.id, moment)
         return Past(min(moment, now), _wanted(conn, found, dynos, moment))

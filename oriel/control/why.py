@@ -132,13 +132,13 @@ def explain(story: Story) -> Why:
         release=last.release,
         instance=last.instance,
         kind=kind,
-        title=f"{story.name}: {state} for {_age(story.now - since)} (v{last.release})",
+        title=_title(story, state, since, last, crashes(row)),
         was=_was(lives, subject, row),
-        ended=_ended(story, lives, row),
+        ended=_ended(story, last, row),
         crashes=crashes(row),
-        changes=tuple(changes),
-        changed=_changed(changes, story.changes, _turned(subject)),
-        also=_also(story.others),
+        changes=tuple(changes[:CHANGES_MAX]),
+        changed=_changed(changes[:CHANGES_MAX], story.changes, _turned(subject)),
+        also=_also(story.others, too=bool(row)),
         said=_said(story.said),
         steps=_steps(story, kind, subject, changes),
     )
@@ -168,6 +168,16 @@ def _kind(
 # --- sentences
 
 
+def _title(story: Story, state: str, since: datetime, last: Stay, count: int) -> str:
+    how_often = ""
+    if count and state != "crashed":
+        how_often = f" after {count} crash{'es' if count > 1 else ''}"
+    elif count > 1:
+        how_often = f", {count} times in a row"
+    age = _age(story.now - since)
+    return f"{story.name}: {state} for {age}{how_often} (v{last.release})"
+
+
 def _was(lives: Sequence[Stay], subject: Stay, row: Sequence[Stay]) -> str:
     """What it was doing before it turned."""
     before = _before(lives, subject)
@@ -178,7 +188,7 @@ def _was(lives: Sequence[Stay], subject: Stay, row: Sequence[Stay]) -> str:
     if before is None:
         return "never up: that was its first start"
     if before.was_up_for is not None:
-        until = f", until {before.cause}" if before.cause else ""
+        until = f", then {before.cause}" if before.cause else ""
         return f"up for {_age(before.was_up_for)} on v{before.release}{until}"
     until = f" ({before.cause})" if before.cause else ""
     return f"not up on v{before.release} either{until}"
@@ -187,38 +197,35 @@ def _was(lives: Sequence[Stay], subject: Stay, row: Sequence[Stay]) -> str:
 def _how_the_last_one_went(before: Stay | None) -> str:
     if before is None:
         return "nothing: this is its first start"
-    for_ = before.was_up_for
-    was = f"up for {_age(for_)} on v{before.release}" if for_ is not None else "not up"
-    return f"{was}, until {before.cause}" if before.cause else was
+    then = f", then {before.cause}" if before.cause else ""
+    if before.was_up_for is not None:
+        return f"up for {_age(before.was_up_for)} on v{before.release}{then}"
+    return f"{before.state} on v{before.release}" + (f": {before.cause}" if before.cause else "")
 
 
-def _ended(story: Story, lives: Sequence[Stay], row: Sequence[Stay]) -> str:
-    last = lives[-1]
+def _ended(story: Story, last: Stay, row: Sequence[Stay]) -> str:
     if row:
-        return _crashed(row[-1], crashes(row), last, story.now)
+        return _crashed(row[-1])
     if last.state == "stopping":
         return f"it is being stopped: {last.cause}"
     if last.ended:
-        meaning = meaning_of(last.cause)
-        return last.cause + (f" ({meaning})" if meaning else "")
+        return _caused(last)
     if last.state == "starting":
-        web = story.name.type == "web"
-        return "" if not web else "it has not bound to its port yet"
+        return "it has not bound to its port yet" if story.name.type == "web" else ""
     return _takes(story)
 
 
-def _crashed(ended: Stay, count: int, last: Stay, now: datetime) -> str:
-    meaning = meaning_of(ended.cause)
-    text = ended.cause + (f" ({meaning})" if meaning else "")
+def _crashed(ended: Stay) -> str:
     if ended.was_up_for is not None:
-        text += f", up for {_age(ended.was_up_for)}"
-    elif not ended.cause.startswith("could not") and "(R10)" not in ended.cause:
-        text += f", {_age(ended.lived)} after its start"
-    if count > 1:
-        text += f"; {count} crashes in a row"
-    if last.ended is None:
-        text += f"; {last.state} again for {_age(now - last.since)}"
-    return text
+        return f"{_caused(ended)}, up for {_age(ended.was_up_for)}"
+    if kind_of(ended.cause) in ("not_launched", "boot_timeout"):
+        return ended.cause
+    return f"{_caused(ended)}, {_age(ended.lived)} after its start"
+
+
+def _caused(ended: Stay) -> str:
+    meaning = meaning_of(ended.cause)
+    return ended.cause + (f" ({meaning})" if meaning else "")
 
 
 def _takes(story: Story) -> str:
@@ -242,14 +249,14 @@ def _told(change: Change, turned: datetime) -> str:
     return f"{release}{change.text} by {change.by}, {_age(turned - change.at)} before"
 
 
-def _also(others: Sequence[Dyno]) -> str:
+def _also(others: Sequence[Dyno], *, too: bool) -> str:
     names = [str(each.name) for each in others if each.state == "crashed"]
     if not names:
         return ""
+    listed = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
     if len(names) > 4:
-        return f"{', '.join(names[:3])} and {len(names) - 3} more crashed too"
-    listed = ", ".join(names[:-1])
-    return f"{listed} and {names[-1]} crashed too" if listed else f"{names[0]} crashed too"
+        listed = f"{', '.join(names[:3])} and {len(names) - 3} more"
+    return f"{listed} crashed" + (" too" if too else "")
 
 
 def _said(lines: Sequence[Line] | None) -> tuple[str, ...]:
@@ -273,11 +280,13 @@ def _steps(story: Story, kind: str, subject: Stay, near: Sequence[Change]) -> tu
         return (Step("undo", f"oriel ps:restart {name}"),)
     if kind in ("scaled", "gone") or story.dyno is None:
         return _bring_back(story, near)
-    if kind in ("idle", "starting"):
+    if kind == "idle":
         return ()
-    cause = near[0] if near else None
-    if kind == "up":
-        return _take_back(story, cause) if cause and cause.kind == "release" else ()
+    cause = next((each for each in near if each.kind == "release" or each.undo), None)
+    if kind in ("up", "starting"):
+        # Only where it runs anew because of that: a restart is nothing to take back.
+        was = _before(stays(story.entries), subject)
+        return _take_back(story, cause) if was and kind_of(was.cause) == "replaced" else ()
     undo = _take_back(story, cause)
     if not undo and subject.up is None and story.good and subject.release == story.head:
         undo = (Step("undo", f"oriel rollback v{story.good}"),)
@@ -323,7 +332,7 @@ def _before(lives: Sequence[Stay], subject: Stay) -> Stay | None:
 
 
 def _near(changes: Sequence[Change], turned: datetime) -> list[Change]:
-    return [each for each in changes if turned - each.at <= NEAR][:CHANGES_MAX]
+    return [each for each in changes if turned - each.at <= NEAR]
 
 
 def _age(elapsed: timedelta) -> str:

@@ -150,6 +150,8 @@ def _change(
         )
     only = act.detail.get("only")
     whom = str(only) if only else "all"
+    if only and only not in (name.type, str(name)):
+        return None
     if act.verb == "ps:scale":
         return Change(
             act.at, _scaled(act.detail), act.actor.email, "scale", None, _rescale(act.detail, name)

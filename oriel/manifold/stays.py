@@ -88,17 +88,16 @@ def _after(was: Stay, each: Happening) -> Stay:
 
 
 def crash_row(lives: Sequence[Stay]) -> list[Stay]:
-    """The crashes in a row that a dyno is in, oldest first; none where it is not.
+    """The crashes in a row, on one release, that a dyno is in, oldest first; none where it is not.
 
-    One that came after HEALTHY_S of life begins a row. A dyno that has been up for so long since
-    its last crash is in none.
+    A new release begins anew, and so does a crash that came after HEALTHY_S of life.
     """
     row: list[Stay] = []
     ahead = list(lives)
     if ahead and ahead[-1].ended is None:
         ahead.pop()
     for each in reversed(ahead):
-        if not each.crashed:
+        if not each.crashed or each.release != lives[-1].release:
             break
         row.insert(0, each)
         if each.lived.total_seconds() >= backoff.HEALTHY_S:

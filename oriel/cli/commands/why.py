@@ -34,7 +34,7 @@ def why(process: str, app: str | None, remote: str | None, as_json: bool) -> Non
 def told(found: dict[str, Any], suffix: str, width: int | None) -> list[str]:
     """The answer as lines: ten at most, none longer than the terminal is wide."""
     label = "Before" if found["kind"] in ("up", "starting", "idle") else "Was"
-    undo = [_typed(each, suffix) for each in found["steps"]]
+    undo = [_typed(each, suffix, place) for place, each in enumerate(found["steps"])]
     rows = [
         (label, found["was"]),
         *_labelled("Changed", found["changed"]),
@@ -49,8 +49,8 @@ def told(found: dict[str, Any], suffix: str, width: int | None) -> list[str]:
     return [_coloured(f"=== {title}", found["state"]), *lines, *undo]
 
 
-def _typed(step: dict[str, Any], suffix: str) -> str:
-    label = "To undo:" if step["kind"] == "undo" else "To try:"
+def _typed(step: dict[str, Any], suffix: str, place: int) -> str:
+    label = "or:" if place else "To undo:" if step["kind"] == "undo" else "To try:"
     return f"{label:<{LABEL - 1}} {terminal.shown(step['command'])}{suffix}"
 
 
