@@ -41,14 +41,8 @@ _KINDS: tuple[tuple[str, Kind], ...] = (
     (r".*exited with status ", "exit"),
 )
 
-_MEANINGS = {
-    126: "it may not be executed",
-    127: "command not found",
-    130: "interrupted",
-    134: "aborted",
-    137: "killed",
-    139: "segmentation fault",
-}
+_MEANINGS = {126: "it may not be executed", 127: "command not found"}
+"""What a shell says by it; of signals the cause itself has the name."""
 
 
 def kind_of(cause: str) -> Kind:
