@@ -241,12 +241,12 @@ def _changed(near: Sequence[Change], all_: Sequence[Change], turned: datetime) -
         return tuple(_told(each, turned) for each in near)
     if not all_:
         return ("nothing that is on record",)
-    return (f"nothing in the hour before; the last was {_told(all_[0], turned)}",)
+    return ("nothing in the hour before; the last was", _told(all_[0], turned))
 
 
 def _told(change: Change, turned: datetime) -> str:
     release = f"v{change.release} " if change.release else ""
-    return f"{release}{change.text} by {change.by}, {_age(turned - change.at)} before"
+    return f"{_age(turned - change.at)} before: {release}{change.text} by {change.by}"
 
 
 def _also(others: Sequence[Dyno], *, too: bool) -> str:

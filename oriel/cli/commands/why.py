@@ -45,8 +45,8 @@ def told(found: dict[str, Any], suffix: str, width: int | None) -> list[str]:
     lines = [_line(*row, width) for row in rows if row[1]]
     # What to type is the last thing to be left out, and is never cut short.
     lines = lines[: LINES_MAX - 1 - len(undo)]
-    title = render.cut(terminal.shown(found["title"]), width or 10_000)
-    return [_coloured(f"=== {title}", found["state"]), *lines, *undo]
+    title = render.cut(f"=== {terminal.shown(found['title'])}", width or 10_000)
+    return [_coloured(title, found["state"]), *lines, *undo]
 
 
 def _typed(step: dict[str, Any], suffix: str, place: int) -> str:
