@@ -4,6 +4,7 @@ start processes are stand-ins that remember what they were told."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -117,11 +118,20 @@ class Logplex:
             raise faults.Unavailable("Logplex is away.")
         self.asked.append(query)
         for number, line in enumerate(self.lines):
+            if query.format == "json":
+                line = self.as_json(line)
             if query.after is None or number > int(query.after):
                 yield Batch(position=str(number), text=line.encode() + b"\n", lines=1, skipped=0)
         if query.tail:
             await self.more.wait()
             yield Batch(position="9", text=b"2011 app[web.1]: more\n", lines=1, skipped=0)
+
+    @staticmethod
+    def as_json(line: str) -> str:
+        head, _, text = line.partition("]: ")
+        time, _, of = head.partition(" ")
+        source, _, ps = of.partition("[")
+        return json.dumps({"time": time, "source": source, "ps": ps, "text": text})
 
     async def policy(
         self, channel: str, changes: Mapping[str, object] | None = None
