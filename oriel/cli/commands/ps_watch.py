@@ -7,6 +7,7 @@ an object a line.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import queue
@@ -14,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
@@ -33,7 +34,8 @@ HOME = "\x1b[H"
 END_OF_LINE = "\x1b[K"
 BELOW = "\x1b[J"
 
-News = dict[str, Any] | Exception
+Seen = dict[str, Any]
+News = Seen | Exception
 
 
 def watch(client: Client, name: str, only: Sequence[str], *, as_json: bool, extended: bool) -> int:
@@ -44,11 +46,17 @@ def watch(client: Client, name: str, only: Sequence[str], *, as_json: bool, exte
     thread.start()
     try:
         if as_json:
-            _each_change(news, lambda seen, dynos: _object(seen, dynos), only)
+            _each_change(news, _object, only)
         elif _can_redraw():
             _draw(news, name, only, extended)
         else:
-            _each_change(news, lambda seen, dynos: _text(dynos, seen["now"], name, extended), only)
+            # Blank lines between the tables, and none before the first.
+            gaps = itertools.chain([""], itertools.repeat("\n"))
+
+            def fresh(seen: Seen, dynos: list[ps.Json]) -> str:
+                return next(gaps) + "\n".join(_text(dynos, seen["now"], name, extended))
+
+            _each_change(news, fresh, only)
     except KeyboardInterrupt:
         pass
     return exits.INTERRUPTED
@@ -76,30 +84,29 @@ class _Over(Exception):
         self.problem = problem
 
 
-def _each_change(news: queue.Queue[News], shown: Any, only: Sequence[str]) -> None:
-    """Print what `shown` makes of each change."""
-    last: Any = None
+def _each_change(
+    news: queue.Queue[News], shown: Callable[[Seen, list[ps.Json]], str], only: Sequence[str]
+) -> None:
+    """Print what `shown` makes of each change of those that are asked for."""
+    last: list[ps.Json] | None = None
     is_away = False
     while True:
-        seen = news.get()
-        if isinstance(seen, _Over):
-            raise seen.problem
-        if isinstance(seen, Exception):
-            if seen is not BACK and not is_away:
-                terminal.note(_away(seen))
-            is_away = seen is not BACK
+        told = news.get()
+        if isinstance(told, _Over):
+            raise told.problem
+        if isinstance(told, Exception):
+            if told is not BACK and not is_away:
+                terminal.note(_away(told))
+            is_away = told is not BACK
             continue
         is_away = False
-        dynos = ps.chosen(only, seen["dynos"])
+        dynos = ps.chosen(only, told["dynos"])
         if dynos != last:
-            if last is not None and isinstance(text := shown(seen, dynos), list):
-                print()
-            text = shown(seen, dynos)
-            print("\n".join(text) if isinstance(text, list) else text, flush=True)
+            print(shown(told, dynos), flush=True)
             last = dynos
 
 
-def _object(seen: dict[str, Any], dynos: list[ps.Json]) -> str:
+def _object(seen: Seen, dynos: list[ps.Json]) -> str:
     return json.dumps(
         {"at": seen["at"], "app": seen["app"], "release": seen["release"], "dynos": dynos}
     )
@@ -116,7 +123,7 @@ def _draw(news: queue.Queue[News], name: str, only: Sequence[str], extended: boo
     signal.signal(signal.SIGTERM, _terminated)
     screen = _Screen()
     lines: list[str] = []
-    seen: dict[str, Any] | None = None
+    seen: Seen | None = None
     status, arrived_s = "", 0.0
     try:
         while True:
