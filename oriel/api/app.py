@@ -27,6 +27,7 @@ from oriel.api.routes import (
     formation,
     logs,
     logs_policy,
+    looking,
     releases,
 )
 from oriel.api.streams import Streams
@@ -38,6 +39,7 @@ DOORS: tuple[Door, ...] = (
     *releases.DOORS,
     *formation.DOORS,
     *dynos.DOORS,
+    *looking.DOORS,
     *logs.DOORS,
     *drains.DOORS,
     *logs_policy.DOORS,

@@ -117,8 +117,10 @@ async def _finish(
         return None
     appended.set_result(made)
     if made.release.status == "pending":
+        world.conductor.watchers.tell(app.id)
         settled = await _run_command(world, actor, app, made.release, say)
         made = Made(settled, made.previous)
+        world.conductor.watchers.tell(app.id)
     if made.release.status == "succeeded":
         await running.apply(world, app.id, actor)
     return made

@@ -18,10 +18,11 @@ from oriel.formation import diff
 from oriel.lexicon import Actor, DynoName
 from oriel.manifold import backoff, events, past
 from oriel.manifold.dyno import BOOT_TIMEOUT_S, Dyno, Wish
-from oriel.manifold.launcher import Found, Launcher, LaunchSpec
+from oriel.manifold.launcher import Found, Launcher, LaunchSpec, Usage
 from oriel.manifold.life import Instance, Reaches, accepts
 from oriel.manifold.machine import Life
 from oriel.manifold.roster import Roster, Slot
+from oriel.manifold.watch import Watchers
 from oriel.sandbox.confinement import Exit
 from oriel.store.database import Database
 
@@ -32,6 +33,9 @@ full, or a launch is under way, it is not: then it is still carried out, but a k
 
 FORGET_TIMEOUT_S = 60.0
 """How long the dynos of a destroyed app may take to go: R12, and their last words."""
+
+LOOKS_PARALLEL = 8
+"""How many instances are looked at at once."""
 
 _log = logging.getLogger("oriel.manifold.conductor")
 
@@ -60,6 +64,8 @@ class Conductor:
         self._tell_changed = changed
         self._before_stop = before_stop or _nothing
         self._reaches = reaches
+        self.watchers = Watchers()
+        """Who waits for the dynos of an app to change."""
         self._apps: dict[str, Roster] = {}
         self._forgotten: set[str] = set()
         self._instances: dict[str, Instance] = {}
@@ -144,6 +150,27 @@ class Conductor:
         shown = [slot.instance for slot in app.slots.values() if slot.instance]
         shown += [each for each in app.once if not each.has_ended]
         return tuple(sorted((each.dyno() for each in shown), key=lambda dyno: dyno.name))
+
+    async def usage(self, app_id: str, only: str | None = None) -> dict[str, Usage]:
+        """What each running instance of an app, or of one dyno, takes now, by instance. One that
+        cannot be looked at is not among them.
+        """
+        app = self._apps.get(app_id)
+        running = [each for each in app.instances() if not each.has_ended] if app else []
+        mine = [each.spec for each in running if only in (None, str(each.spec.name))]
+        turns = asyncio.Semaphore(LOOKS_PARALLEL)
+
+        async def look(instance: str) -> Usage | None:
+            async with turns:
+                try:
+                    return await self._launcher.look(instance)
+                except Exception:
+                    # What else is known of a dyno shall be shown all the same.
+                    _log.exception("what %s takes could not be looked at", instance)
+                    return None
+
+        seen = await asyncio.gather(*[look(spec.instance) for spec in mine])
+        return {spec.instance: it for spec, it in zip(mine, seen, strict=True) if it is not None}
 
     async def run_once(
         self, wish: Wish, command: str, type: str, *, timeout_s: float, name: DynoName
@@ -378,6 +405,7 @@ class Conductor:
         self._moved.set()
         self._moved = asyncio.Event()
         if app_id:
+            self.watchers.tell(app_id)
             self._tell_changed(app_id)
 
     async def _taken(self, asked: list[Instance]) -> None:

@@ -25,5 +25,6 @@ dyno_events = Table(
     Column("detail", JSON, nullable=False),
     Index("dyno_events_app", "app_id", "at"),
     Index("dyno_events_instance", "instance"),
+    Index("dyno_events_name", "app_id", "name", "id"),
     sqlite_autoincrement=True,
 )
