@@ -11,6 +11,7 @@ import pytest
 
 from oriel.faults import Unavailable
 from oriel.lexicon import DynoName
+from oriel.manifold.cause import Cause
 from oriel.manifold.launcher import Launched, LaunchSpec
 
 from .conftest import Play
@@ -261,9 +262,9 @@ def test_a_restart_that_was_cut_short_is_finished(told: Play) -> None:
         await stage.wish(web=1)
         old = stage.host.named("web.1")
         old.deaf = True
-        instance = stage.conductor._apps[stage.app].slots[DynoName("web", 1)].instance
+        instance = stage.conductor._seats.apps[stage.app].slots[DynoName("web", 1)].instance
         assert instance is not None
-        instance.stop("restart", "restarted by kate@foobazco.com")
+        instance.stop("restart", Cause("restarted", by=KATE.email))
         await stage.settle()
         stage.host.obeys = True
         await stage.restart_control()

@@ -120,7 +120,7 @@ class Life(RuleBasedStateMachine):
             assert self.stage.host.most <= 2
 
     def slots(self, only: str) -> list[Slot]:
-        app = self.stage.conductor._apps.get(self.stage.app)
+        app = self.stage.conductor._seats.apps.get(self.stage.app)
         slots = app.slots.values() if app else ()
         return [slot for slot in slots if only in (slot.name.type, str(slot.name))]
 
