@@ -24,6 +24,8 @@ class Slot:
     instance: Instance | None = None
     crashes: int = 0
     """In a row."""
+    crashed_of: Cause | None = None
+    """What the last one of them came of."""
     retry: asyncio.Task[None] | None = None
     retry_at_s: float = 0.0
     """When the retry is, by the monotonic clock."""

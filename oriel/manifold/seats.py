@@ -100,6 +100,7 @@ class Seats:
                     self.start(app, slot, slot.waiting)
                 elif slot.instance is instance and instance.life.state == "crashed":
                     slot.crashes = instance.notes.crashes
+                    slot.crashed_of = instance.life.cause
                     self._start_later(app, slot)
         self._notify(instance.spec.app_id)
 

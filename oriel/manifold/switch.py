@@ -39,10 +39,10 @@ def verdict(slots: Iterable[Slot], *, is_late: bool) -> Verdict:
 
 
 def why_not(rising: Rising) -> str:
-    """In words, why it did not come up: what the first of them ended of."""
+    """In words, why it did not come up: what the first of them crashed of."""
     for slot in rising.slots.values():
-        if slot.instance and slot.instance.life.reason:
-            return f"{slot.name} {slot.instance.life.reason}"
+        if slot.crashed_of:
+            return f"{slot.name} {slot.crashed_of.words}"
     return "its web dynos were not up in time"
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import select
 from oriel.clock import SystemClock
 from oriel.faults import Unavailable
 from oriel.lexicon import Actor
-from oriel.manifold import Conductor, Process, Wish
+from oriel.manifold import Conductor, Dyno, Process, Wish
 from oriel.manifold.cause import Cause
 from oriel.manifold.drawing import ARROWS
 from oriel.manifold.machine import ENDED
@@ -118,6 +118,7 @@ class Stage:
     ships: bool = True
     """Whether logplex takes lines."""
     wished: Wish | None = None
+    router_is_told: Callable[[], Awaitable[Any]] | None = None
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _heard: int = 0
     _kept: int = 0
@@ -132,9 +133,19 @@ class Stage:
             db=self.store,  # type: ignore[arg-type]
             clock=self.clock,
             changed=lambda app_id: None,
+            before_stop=self.before_stop,
             reaches=self.host.reaches,
         )
         await self.or_death(self.conductor.start())
+
+    async def before_stop(self, app_id: str) -> None:
+        """The router is told who serves."""
+        if self.router_is_told:
+            await self.router_is_told()
+
+    def serves(self, dyno: Dyno) -> bool:
+        """Whether the router sends it requests."""
+        return dyno.name.type == "web" and dyno.state == "up" and dyno.serving
 
     async def or_death(self, work: Awaitable[Any]) -> Any:
         """The outcome of `work`; None when control died under it."""
@@ -176,7 +187,21 @@ class Stage:
         await self.settle()
         while not asked.done():
             await self.advance(0.1)
+            await asyncio.sleep(0)
         return asked.result()
+
+    async def release(self, release: int, *, crashes: bool = False, **quantities: int) -> str:
+        """A release with preboot, as control makes it: says why it failed, or nothing."""
+        new = wish(release, app_id=self.app, **quantities)
+        if crashes:
+            web = replace(new.processes["web"], command="exit 1")
+            new = replace(new, processes={**new.processes, "web": web})
+        why = await self.ask(self.or_death(self.conductor.preboot(new, by=NED)))
+        if not self.life.is_dead and not why:
+            self.wished = new  # The ledger says so: it succeeded.
+            await self.or_death(self.conductor.wish(new, by=NED))
+            await self.settle()
+        return str(why)
 
     async def settle(self) -> None:
         """Until nothing moves but the clock."""
