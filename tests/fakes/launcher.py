@@ -159,11 +159,15 @@ class FakeLauncher:
         """
         dyno = self.named(name)
         dyno.memory_bytes = memory_bytes
-        instance = dyno.spec.instance
-        if instance in self._watched and memory_bytes > sizes.memory_bytes(dyno.spec.size):
-            usage = Usage(memory_bytes, swap_bytes=0, cpu_s=0.0, processes=1)
+        self._weigh(dyno.spec.instance)
+        return dyno.spec.instance
+
+    def _weigh(self, instance: str) -> None:
+        dyno = self.host[instance]
+        is_over = dyno.memory_bytes > sizes.memory_bytes(dyno.spec.size)
+        if instance in self._watched and is_over:
+            usage = Usage(dyno.memory_bytes, swap_bytes=0, cpu_s=0.0, processes=1)
             asyncio.get_running_loop().call_soon(self._on_memory, instance, usage)
-        return instance
 
     def end(self, instance: str, code: int | None, *, out_of_memory: bool = False) -> None:
         """Its process ends; who watches is told, soon."""
@@ -198,13 +202,20 @@ class FakeLauncher:
             self._on_exit(instance, exit_)
 
     def _play(self, instance: str) -> None:
-        """Do what its command says, as far as a fake understands it: `echo`, `exit`, `trap`."""
+        """Do what its command says, as far as a fake understands it: `echo`, `exit`, `trap`,
+        `hog MEBIBYTES`, `serve PORT`.
+        """
         dyno = self.host[instance]
         for statement in dyno.spec.command.split(";"):
             word, _, rest = statement.strip().partition(" ")
             if word == "echo":
                 env = command.environment(dyno.spec.env, {}, str(dyno.spec.name), dyno.at.port)
                 dyno.output.append(command.shown(rest, env) + "\n")
+            elif word == "hog":
+                dyno.memory_bytes = int(rest) << 20
+                self._weigh(instance)
+            elif word == "serve":
+                dyno.elsewhere = (*dyno.elsewhere, Listening("0.0.0.0", int(rest)))
             elif word == "trap":
                 dyno.deaf = True
             elif word == "exit" and dyno.exit is None:
