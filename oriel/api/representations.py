@@ -190,7 +190,7 @@ def size(name: str) -> str:
 
 def dyno(it: Dyno, app_name: str, *, extended: bool = False) -> Json:
     """A running dyno."""
-    shown = {
+    shown: Json = {
         "app": {"id": it.app_id, "name": app_name},
         "attach_url": None,
         "command": it.command,

@@ -18,15 +18,14 @@ from oriel.control.world import World
 from oriel.ledger import App, settings
 from oriel.lexicon import Actor
 
-PREBOOT = "preboot"
-CYCLING = "daily-cycling"
-
 FEATURES: Mapping[str, str] = {
-    PREBOOT: (
+    settings.PREBOOT: (
         "Web dynos of a new release come up before the old ones go; if none does, the old ones "
         "stay and the release has failed."
     ),
-    CYCLING: "Each dyno is replaced once a day: after 24 hours and up to 216 minutes more.",
+    settings.DAILY_CYCLING: (
+        "Each dyno is replaced once a day: after 24 hours and up to 216 minutes more."
+    ),
 }
 """By name, what each one does."""
 
@@ -69,7 +68,7 @@ async def set_feature(world: World, actor: Actor, app: str, name: str, enabled: 
     def work(conn: Connection) -> tuple[App, AppFeature]:
         found = access.find(conn, actor, app)
         known = _known(found, name)
-        if is_on(conn, found.id, known) != enabled:
+        if settings.has_feature(conn, found.id, known) != enabled:
             now = world.clock.wall()
             settings.set_feature(conn, found.id, known, enabled, now)
             word = "Enable" if enabled else "Disable"
@@ -81,12 +80,6 @@ async def set_feature(world: World, actor: Actor, app: str, name: str, enabled: 
     found, changed = await world.db.write(work)
     await running.apply(world, found.id, actor)
     return changed
-
-
-def is_on(conn: Connection, app_id: str, name: str) -> bool:
-    """Whether the app has switched the feature on."""
-    switched = settings.features(conn, app_id).get(name)
-    return switched is not None and switched.enabled
 
 
 def _known(app: App, wanted: str) -> str:

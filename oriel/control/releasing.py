@@ -186,8 +186,8 @@ def _append(
 
 def _preboots(conn: Connection, app: App, draft: Draft, head: Release | None) -> bool:
     """Whether old and new web dynos are to run side by side for a while."""
-    feature = settings.features(conn, app.id).get("preboot")
-    if feature is None or not feature.enabled or head is None or head.slug_id is None:
+    wanted = settings.has_feature(conn, app.id, settings.PREBOOT)
+    if not wanted or head is None or head.slug_id is None:
         return False
     scale = settings.quantities(conn, app.id).get("web")
     has_web = "web" in head.process_types and "web" in _process_types(draft)

@@ -48,7 +48,6 @@ def wish_of(
         if type_ != RELEASE_TYPE
     }
     check = settings.check(conn, app.id)
-    cycling = settings.features(conn, app.id).get("daily-cycling")
     return Wish(
         app_id=app.id,
         app=app.name,
@@ -63,7 +62,7 @@ def wish_of(
             host=world.settings.app_host(app.name),
             boot_timeout_s=check.boot_timeout_s if check else BOOT_TIMEOUT_S,
         ),
-        cycles=cycling is not None and cycling.enabled,
+        cycles=settings.has_feature(conn, app.id, settings.DAILY_CYCLING),
     )
 
 

@@ -55,6 +55,11 @@ def set_scale(
         conn.execute(insert(formations).values(app_id=app_id, type=type, **values))
 
 
+PREBOOT = "preboot"
+DAILY_CYCLING = "daily-cycling"
+"""The features by name; what they do is told in `control.features`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """A feature that was switched on or off for an app."""
@@ -67,6 +72,12 @@ def features(conn: Connection, app_id: str) -> dict[str, Feature]:
     """Every feature that was ever switched, by name."""
     rows = conn.execute(select(app_features).where(app_features.c.app_id == app_id))
     return {row.name: Feature(row.enabled, row.updated_at) for row in rows}
+
+
+def has_feature(conn: Connection, app_id: str, name: str) -> bool:
+    """Whether the app has switched the feature on."""
+    switched = features(conn, app_id).get(name)
+    return switched is not None and switched.enabled
 
 
 def set_feature(conn: Connection, app_id: str, name: str, enabled: bool, now: datetime) -> None:

@@ -4,11 +4,48 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
-from oriel.manifold import loops
+from sqlalchemy import Connection
+
+from oriel.manifold import events, loops
+from oriel.manifold.cause import Cause
+from oriel.store.database import Database
 
 from .conftest import Play
 from .stage import KATE, NED, Stage, wish
+from .test_events import NOW, spec
+
+
+def test_one_row_on_both_databases(database: Database) -> None:
+    """Begun and counted twice is the same as once; a sum is made when it is due, or for good."""
+    who, exited = spec("i1", "worker.1"), Cause("exited", status=1)
+    detail = events.detail(who, Cause("retried"), events.Notes(crashes=5))
+
+    def do(work: Callable[[Connection], Any]) -> Any:
+        return database.write_now(work)
+
+    assert do(lambda conn: loops.count(conn, who, exited, 6, NOW)) is False
+    for _ in range(2):
+        do(lambda conn: loops.begin(conn, who, detail, NOW))
+    assert do(lambda conn: loops.has(conn, who, is_running=True))
+    for _ in range(2):
+        assert do(lambda conn: loops.count(conn, who, exited, 6, NOW)) is True
+    assert database.read_now(lambda conn: loops.counted(conn, "app")) == {"worker.1": 1}
+    assert do(lambda conn: loops.sum_up(conn, who, NOW, is_due=True)) is None
+    other = spec("i2", "worker.1")
+    do(lambda conn: loops.begin(conn, other, detail, NOW))
+    assert do(lambda conn: loops.count(conn, who, exited, 7, NOW)) is False, "it is another's"
+    summary = do(lambda conn: loops.sum_up(conn, other, NOW + loops.TOLD_EVERY, is_due=True))
+    assert (summary.cause.count, summary.cause.statuses, summary.at) == (1, {"1": 1}, NOW)
+    entry = database.read_now(lambda conn: events.newest(conn, "i1"))
+    assert entry is not None
+    assert (entry.state, entry.because) == ("crashed", summary.cause)
+    living = database.read_now(events.living)
+    assert [(each.instance, each.quiet) for each in living] == [("i2", True)]
+    assert do(lambda conn: loops.sum_up(conn, other, NOW, is_due=False)) is None
+    assert database.read_now(loops.all) == []
 
 
 async def crash(stage: Stage, times: int, code: int | None = 1) -> None:

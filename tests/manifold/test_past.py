@@ -86,6 +86,38 @@ def test_a_kill_at_each_step(told: Play, act: Act) -> None:
     assert dies_at >= 5, "the kills came at no step"
 
 
+def test_a_kill_at_each_step_of_going_to_sleep_and_waking(told: Play) -> None:
+    """It sleeps or is up, as it was begun; asked again, it wakes."""
+    for dies_at in itertools.count():
+        survived = False
+
+        async def story(stage: Stage, dies_at: int = dies_at) -> None:
+            nonlocal survived
+            await stage.wish(1, web=1)
+            await stage.kill()
+            await stage.begin(dies_at)
+            assert stage.wished is not None
+            await stage.or_death(stage.conductor.wish(stage.wished, by=KATE))
+            for work in (stage.conductor.idle, stage.conductor.unidle):
+                await stage.settle()
+                if not stage.life.is_dead:
+                    await stage.or_death(work(stage.app))
+            await stage.settle()
+            survived = not stage.life.is_dead
+            await stage.restart_control()
+            await stage.advance(1)
+            assert stage.states()["web.1"] in ("idle", "up"), f"killed at step {dies_at}"
+            await stage.conductor.unidle(stage.app)
+            await stage.settle()
+            assert stage.states() == {"web.1": "up"}
+            assert len(stage.host.running()) == 1
+
+        told(story)
+        if survived:
+            break
+    assert dies_at >= 5, "the kills came at no step"
+
+
 def test_two_starts_in_a_row(told: Play) -> None:
     async def story(stage: Stage) -> None:
         await stage.wish(web=2)
