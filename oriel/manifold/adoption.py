@@ -30,7 +30,13 @@ def adopt(seats: Seats, found: Found, entry: Entry) -> None:
         hinted=True,
     )
     instance = seats.make(
-        spec, life, entry.notes, since=entry.at, at=found.launched, quiet=entry.quiet
+        spec,
+        life,
+        entry.notes,
+        since=entry.at,
+        at=found.launched,
+        quiet=entry.quiet,
+        began=entry.began,
     )
     out = seats.app(spec.app_id).seat(instance)
     if out and out.exit is None and not out.is_leaving:

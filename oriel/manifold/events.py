@@ -77,6 +77,8 @@ class Entry:
     notes: Notes = Notes()
     quiet: bool = False
     """It is no entry yet, but a try that is only counted, should it crash."""
+    began: tuple[datetime, Cause] | None = None
+    """Of such a one, since when and why."""
 
     def spec(self) -> LaunchSpec:
         """What is known of the instance without its directory; enough for its lines."""
@@ -204,7 +206,12 @@ def _entry(row: Row[Any]) -> Entry:
 def _try(row: Row[Any]) -> Entry:
     """A try in a crash loop, as if it were an entry."""
     if row.is_running:
-        return replace(_read(row, "starting", row.began_at, ""), quiet=True)
+        begun = _read(row, "starting", row.began_at, "")
+        begun = replace(begun, quiet=True, began=(begun.at, begun.because))
+        if up_at := row.detail.get("up_at"):
+            at = datetime.fromisoformat(up_at)
+            return replace(begun, state="up", at=at, because=Cause("ready"))
+        return begun
     because = Cause.from_kept(row.detail["last"]["cause"])
     rests = _read(row, "crashed", row.last_at or row.began_at, because.words)
     return replace(rests, because=because, quiet=True)

@@ -25,7 +25,7 @@ from oriel.manifold.events import Notes
 from oriel.manifold.launcher import Launched, Launcher, LaunchSpec, Usage
 from oriel.manifold.machine import BEGUN, ENDED, LEAVING, Event, Life, Order
 from oriel.manifold.probe import Reaches
-from oriel.manifold.recorder import Recorder
+from oriel.manifold.recorder import Recorder, Steady
 from oriel.sandbox.confinement import Exit
 from oriel.store.database import Database
 
@@ -35,9 +35,7 @@ ALIVE_S = 0.5
 LEAVE_TIMEOUT_S = 0.5
 """How long a web dyno's SIGTERM waits until no new request is sent to it."""
 
-SWITCH_TIMEOUT_S = 60.0
-"""The same where others serve already, and nobody waits for its end."""
-
+SWITCH_TIMEOUT_S = 60.0  # Where others serve already, and nobody waits for its end.
 LAUNCH_GRACE_S = 5.0
 """How long a launch under way is waited for when control stops."""
 
@@ -73,8 +71,9 @@ class Instance:
         since: datetime | None = None,
         at: Launched | None = None,
         quiet: bool | None = None,
+        began: tuple[datetime, Cause] | None = None,
     ) -> None:
-        """`since` and `at` are given for one that an earlier process began."""
+        """`since`, `at` and `began` are given for one that an earlier process began."""
         self.spec = spec
         self.life = life
         self.since = since or around.clock.wall()
@@ -84,10 +83,11 @@ class Instance:
         self._around = around
         self._launcher = around.launcher
         self._clock = around.clock
-        began = (self.since, life.cause) if life.state == "starting" else None
+        if began is None and life.state == "starting":
+            began = (self.since, life.cause)
         is_quiet = loops.is_quiet(notes.crashes) and not spec.once if quiet is None else quiet
         self._recorder = Recorder(spec, around.db, around.clock, notes, quiet=is_quiet, began=began)
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._events: asyncio.Queue[Event | Steady] = asyncio.Queue()
         self._timers: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._aftermath: asyncio.Task[None] | None = None
@@ -145,19 +145,20 @@ class Instance:
         """Go on with one that was adopted, running: what was ordered may not have been done."""
         self._run()
         if self.life.state in LEAVING:
-            left_s = EXIT_TIMEOUT_S - self._elapsed_s()
-            self._spawn(self._terminate(left_s))
+            self._spawn(self._terminate(EXIT_TIMEOUT_S - self._elapsed_s()))
         elif self.life.doomed:
             self._spawn(self._launcher.kill(self.spec.instance))
         elif self.life.state == "starting":
             self._wait_ready(self._elapsed_s())
+        elif self._recorder.is_quiet:
+            self._later(loops.STEADY_S - self._elapsed_s(), Steady())
 
     def settle(self, exit_: Exit) -> None:
         """Record the end of one that was adopted, ended."""
         self._run()
         self.on_exit(exit_)
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Event | Steady) -> None:
         """Something happened to it."""
         self._events.put_nowait(event)
 
@@ -236,7 +237,11 @@ class Instance:
         while not self._events.empty():
             await self._take(self._events.get_nowait())
 
-    async def _take(self, event: Event) -> None:
+    async def _take(self, event: Event | Steady) -> None:
+        if isinstance(event, Steady):
+            if not await self._recorder.tell(self.life, self.since):
+                self._later(loops.STEADY_S, event)
+            return
         life, orders = machine.step(self.life, event)
         await self._record(life, orders)
         for order in orders:
@@ -255,6 +260,8 @@ class Instance:
         now = await self._recorder.record(self.life, life, says)
         if life.state != self.life.state:
             self.since = now
+            if life.state == "up" and self._recorder.is_quiet:
+                self._later(loops.STEADY_S, Steady())
         self.life = life
         if changed:
             self._around.changed(self)
@@ -316,14 +323,14 @@ class Instance:
         # At least a moment: it may have become ready while nobody looked.
         left_s = max(1.0, check.boot_timeout_s - elapsed_s)
         self._later(left_s, machine.BootTimedOut(check.boot_timeout_s, check.path))
-        boot = Boot(self.spec.instance, self.at.host, self.at.port, check, self._is_starting)
+        boot = Boot(
+            *(self.spec.instance, self.at.host, self.at.port, check),
+            goes_on=lambda: self.life.state == "starting",
+        )
         self._spawn(boot.hint(self._around.launcher, self._clock, self.tell, elapsed_s))
         self._spawn(boot.probe(self._around.reaches, self._clock, self.tell))
 
-    def _is_starting(self) -> bool:
-        return self.life.state == "starting"
-
-    def _later(self, after_s: float, event: Event) -> None:
+    def _later(self, after_s: float, event: Event | Steady) -> None:
         async def wait() -> None:
             await self._clock.sleep(max(0.0, after_s))
             self.tell(event)
@@ -339,5 +346,4 @@ class Instance:
         self._timers.discard(task)
         if not task.cancelled() and (problem := task.exception()):
             # It is not left alone for that: a time-out or the next order will do.
-            name = self.spec.instance
-            _log.error("something about %s went wrong", name, exc_info=problem)
+            _log.error("something of %s went wrong", self.spec.instance, exc_info=problem)

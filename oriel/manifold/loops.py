@@ -1,10 +1,10 @@
 """Owns crash loops: from which crash on a dyno's tries are counted instead of told one by one.
 
 The record cannot be edited, so a try that may well be the thousandth like it is kept in one row
-that is: begun, then counted. What it comes to is appended as one entry, with exact counts, when
-the loop ends (a try comes up, or the dyno is stopped, replaced or scaled away), and once an hour
-while it does not. Beginning and counting name the instance, so a kill in between neither loses nor
-doubles a crash. Must not know when a dyno is tried again.
+that is: begun, up, then counted. What it comes to is appended as one entry, with exact counts, when
+the loop ends (a try has been up for a minute, or the dyno is stopped, replaced or scaled away), and
+once an hour while it does not. Beginning and counting name the instance, so a kill in between
+neither loses nor doubles a crash. Must not know when a dyno is tried again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ from oriel.manifold.tables import crash_loops, dyno_events
 
 TOLD_SINGLY = 5
 """So many crashes in a row are told one by one."""
+
+STEADY_S = 60.0
+"""A try that has been up for so long is no mere try any more, and becomes entries."""
 
 TOLD_EVERY = timedelta(hours=1)
 """How often a loop that goes on is summed up."""
@@ -69,6 +72,14 @@ def begin(conn: Connection, spec: LaunchSpec, detail: Mapping[str, Any], now: da
         "number": spec.number,
     }
     conn.execute(insert(crash_loops).values(**fixed, **values, crashes=0, statuses={}))
+
+
+def come_up(conn: Connection, spec: LaunchSpec, now: datetime) -> None:
+    """The try is up, for now."""
+    row = _row(conn, spec)
+    if row is not None and row.instance == spec.instance:
+        values = {"detail": {**row.detail, "up_at": now.isoformat()}}
+        conn.execute(update(crash_loops).where(_of(spec)).values(values))
 
 
 def count(conn: Connection, spec: LaunchSpec, cause: Cause, crashes: int, now: datetime) -> bool:

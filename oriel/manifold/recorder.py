@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -25,6 +25,11 @@ from oriel.store.database import Database
 RECORD_RETRY_S = 1.0
 
 _log = logging.getLogger("oriel.manifold.recorder")
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """It has been up for a while: nothing changes, but the record is to say so."""
 
 
 class Recorder:
@@ -47,8 +52,9 @@ class Recorder:
         self._spec = spec
         self._db = db
         self._clock = clock
-        self._quiet = quiet
+        self.is_quiet = quiet
         self._began = began
+        self._up_at: datetime | None = None
 
     async def record(self, before: Life, after: Life, says: Sequence[Say]) -> datetime:
         """Append the change from one to the other and its lines; gives when it was."""
@@ -78,30 +84,57 @@ class Recorder:
                 break
         if after.state == "starting" and self._began is None:
             self._began = (now, after.cause)
-        self._quiet = self._quiet and after.state in ("starting", "crashed")
+        if after.state == "up" != before.state:
+            self._up_at = now
+        self.is_quiet = self.is_quiet and after.state in ("starting", "up", "crashed")
         return now
+
+    async def tell(self, life: Life, since: datetime) -> bool:
+        """It has been up for a while: what was only a try is told after all. False: not yet."""
+        if not self.is_quiet or life.state != "up" or life.doomed:
+            return True
+        self._up_at = since
+        now = self._clock.wall()
+
+        def work(conn: Connection) -> None:
+            self._sum_up(conn, now, is_due=False)
+            self._tell_begun(conn, life)
+            line = Say("State changed from starting to up")
+            events.say(conn, self._spec, (line,), now)
+
+        try:
+            await self._db.write(work)
+        except Fault as fault:
+            _log.warning("that %s is up is told later: %s", self._spec.name, fault)
+            return False
+        self.is_quiet = False
+        return True
 
     def _has(self, conn: Connection, life: Life, now: datetime) -> bool:
         """Whether that is recorded: a commit may succeed although its answer was lost."""
-        if self._quiet and life.state in ("starting", "crashed") and not life.doomed:
+        if self.is_quiet and life.state in ("starting", "crashed") and not life.doomed:
             running = life.state == "starting"
             if loops.has(conn, self._spec, is_running=running):
                 return True
         return events.has(conn, self._spec, life, now)
 
     def _append(self, conn: Connection, life: Life, says: Sequence[Say], now: datetime) -> None:
-        if self._quiet and life.state == "starting":
+        if self.is_quiet and life.state == "starting":
             if not life.doomed:
                 detail = events.detail(self._spec, life.cause, self.notes)
                 loops.begin(conn, self._spec, detail, now)
             events.say(conn, self._spec, _needed(says), now)
-        elif self._quiet and life.state == "crashed" and self._count(conn, life, now):
+        elif self.is_quiet and life.state == "up":
+            if not life.doomed:
+                loops.come_up(conn, self._spec, now)
+            events.say(conn, self._spec, _needed(says), now)
+        elif self.is_quiet and life.state == "crashed" and self._count(conn, life, now):
             events.say(conn, self._spec, _needed(says), now)
             self._sum_up(conn, now, is_due=True)
         else:
-            if self._quiet or (life.state == "starting" and not self._spec.once):
+            if self.is_quiet or (life.state == "starting" and not self._spec.once):
                 self._sum_up(conn, now, is_due=False)
-            if self._quiet and life.state != "down":
+            if self.is_quiet and life.state != "down":
                 self._tell_begun(conn, life)
             events.record(conn, self._spec, life, says, now, self.notes)
 
@@ -110,10 +143,14 @@ class Recorder:
 
     def _tell_begun(self, conn: Connection, life: Life) -> None:
         """It is more than one more crash: its beginning becomes an entry."""
-        if self._began and events.newest(conn, self._spec.instance) is None:
-            at, cause = self._began
-            begun = replace(life, state="starting", cause=cause)
-            events.record(conn, self._spec, begun, (), at, self.notes)
+        if self._began is None or events.newest(conn, self._spec.instance) is not None:
+            return
+        at, cause = self._began
+        begun = replace(life, state="starting", cause=cause)
+        events.record(conn, self._spec, begun, (), at, self.notes)
+        if self._up_at:
+            up = replace(life, state="up", cause=Cause("ready"))
+            events.record(conn, self._spec, up, (), self._up_at, self.notes)
 
     def _sum_up(self, conn: Connection, now: datetime, *, is_due: bool) -> None:
         summary = loops.sum_up(conn, self._spec, now, is_due=is_due)

@@ -123,6 +123,53 @@ def test_a_try_that_comes_up_ends_the_loop(told: Play) -> None:
     told(story)
 
 
+def test_tries_that_come_up_and_crash_soon_are_counted_too(told: Play) -> None:
+    """Of another type than web a process counts as up after a moment: most loops are like that."""
+
+    async def story(stage: Stage) -> None:
+        await stage.wish(worker=1)
+        for _ in range(15):
+            while stage.states()["worker.1"] != "up":
+                wait_s = stage.clock.next_s
+                assert wait_s is not None
+                await stage.advance(wait_s)
+            await stage.advance(3)
+            assert stage.states() == {"worker.1": "up"}
+            stage.host.crash("worker.1")
+            await stage.settle()
+        assert len(stage.entries()) == 15, "starting, up and crashed of the first five"
+        assert stage.folded() == {"1": 10}
+        await stage.advance(400)
+        instance = stage.host.named("worker.1").spec.instance
+        assert stage.record()[instance] == ["starting", "up"]
+        assert crashes(stage) == 15
+
+    told(story)
+
+
+def test_control_is_killed_while_such_a_try_is_up(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.wish(worker=1)
+        await crash(stage, 6)
+        while stage.states()["worker.1"] != "up":
+            await stage.advance(1)
+        instance = stage.host.named("worker.1").spec.instance
+        await stage.restart_control()
+        assert stage.states() == {"worker.1": "up"}
+        assert stage.host.named("worker.1").spec.instance == instance
+        assert instance not in stage.record()
+        await stage.advance(30)
+        await stage.restart_control()
+        await stage.advance(40)
+        assert stage.record()[instance] == ["starting", "up"]
+        assert stage.host.named("worker.1").spec.instance == instance
+        await stage.conductor.stop(stage.app, None, KATE)
+        await stage.settle()
+        assert stage.record()[instance] == ["starting", "up", "stopping", "down"]
+
+    told(story)
+
+
 def test_a_release_a_restart_a_stop_and_scaling_end_the_loop(told: Play) -> None:
     async def story(stage: Stage) -> None:
         count = 0
