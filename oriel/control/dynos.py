@@ -1,5 +1,5 @@
-"""Owns what users do to running dynos: look, wait for a change, restart, stop. None of it changes
-a release.
+"""Owns what is done to running dynos: users look, wait for a change, restart, stop; the router lets
+them idle and wakes them. None of it changes a release.
 """
 
 from __future__ import annotations
@@ -101,6 +101,16 @@ async def stop(world: World, actor: Actor, app: str, only: str) -> tuple[str, ..
     found, names = await _told(world, actor, app, "ps:stop", "Stop", only)
     await world.conductor.stop(found.id, only, actor)
     return names
+
+
+async def idle(world: World, app: App) -> int:
+    """Let the app's web dynos that are up end until a request comes; how many."""
+    return await world.conductor.idle(app.id)
+
+
+async def unidle(world: World, app: App) -> int:
+    """Begin them again, because a request came; how many. They serve once they are up."""
+    return await world.conductor.unidle(app.id)
 
 
 async def _told(

@@ -9,15 +9,15 @@ acts, releases or log lines.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, func, select
 
 from oriel.lexicon import DynoName
+from oriel.manifold.cause import Cause
 from oriel.manifold.dyno import Dyno
-from oriel.manifold.events import STOPPED
 from oriel.manifold.machine import ENDED
 from oriel.manifold.tables import dyno_events
 
@@ -26,8 +26,8 @@ NAMES_MAX = 100
 DEPTH = 12
 """How many entries of an instance are looked at to know since when it is in its state."""
 
-LAID_DOWN = ("scaled down by ", "the app is gone")
-"""How the cause of an end begins after which nobody has that name any more."""
+_LAID_DOWN = ("scaled", "destroyed")
+"""Why an end comes after which nobody has that name any more."""
 
 _events = dyno_events.c
 
@@ -47,6 +47,8 @@ class Happening:
     command: str
     size: str
     once: bool
+    because: Cause = field(default_factory=lambda: Cause("noted"))
+    """The same as a value."""
     folded: int = 0
     """How many whole lives (a start and a crash each) this entry stands for beside its own."""
 
@@ -54,6 +56,11 @@ class Happening:
     def has_ended(self) -> bool:
         """Whether no process of it is left from here on."""
         return self.state in ENDED
+
+    @property
+    def is_laid_down(self) -> bool:
+        """Whether nobody has its name any more when it has ended."""
+        return self.because.root.kind in _LAID_DOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +77,10 @@ class Transition:
 def read(row: Row[Any]) -> Happening:
     """What an entry says. Whatever its detail lacks is as it was before it was kept."""
     detail = row.detail if isinstance(row.detail, Mapping) else {}
-    folded = detail.get("folded", 0)
+    because = Cause.from_kept(detail.get("cause"), row.cause or "")
+    count = because.count or 1
+    if because.kind == "crash_loop" and because.first:
+        because = because.first
     return Happening(
         id=row.id,
         instance=row.instance,
@@ -78,11 +88,12 @@ def read(row: Row[Any]) -> Happening:
         release=row.release,
         state=row.state,
         at=row.at,
-        cause=row.cause or "",
+        cause=because.words,
+        because=because,
         command=str(detail.get("command", "")),
         size=str(detail.get("size", "standard-1x")),
         once=bool(detail.get("once", False)),
-        folded=folded if isinstance(folded, int) and folded > 0 else 0,
+        folded=count - 1,
     )
 
 
@@ -136,9 +147,9 @@ def was_shown(last: Happening, *, is_newest: bool) -> bool:
     if not is_newest:
         return last.state in ("up", "idle")
     if last.state == "down":
-        return last.cause.startswith(STOPPED)
+        return last.because.root.kind == "stopped"
     if last.state == "stopping":
-        return not last.cause.startswith(LAID_DOWN)
+        return not last.is_laid_down
     return last.state != "complete"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from oriel.manifold import backoff
-from oriel.manifold.history import LAID_DOWN, Happening
+from oriel.manifold.history import Happening
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def restarts(entries: Iterable[Happening], since: datetime) -> int:
         is_new = each.instance not in known
         known.add(each.instance)
         if each.at >= since:
-            again = was is not None and not (was.has_ended and was.cause.startswith(LAID_DOWN))
+            again = was is not None and not (was.has_ended and was.is_laid_down)
             count += each.folded + int(is_new and again)
         was = each
     return count

@@ -1,14 +1,14 @@
 """What became of a dyno is read by its name, newest first.
 
-Revision ID: 0004
+Revision ID: 0003
 """
 
 from __future__ import annotations
 
 from alembic import op
 
-revision = "0004"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 branch_labels = None
 depends_on = None
 
