@@ -1,12 +1,12 @@
-"""Owns the kinds of causes that the record of dynos has, and what an exit status means. Pure.
-
-The record keeps a cause in words; this is the one place that tells them apart again.
-"""
+"""Owns what a cause means to somebody who asks why: its kind, what a status says. Pure."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import Literal
+
+from oriel.manifold.cause import Cause
+from oriel.manifold.cause import Kind as CauseKind
 
 Kind = Literal[
     "boot_timeout",
@@ -24,41 +24,36 @@ Kind = Literal[
     "stopped",
 ]
 
-_STATUS = re.compile(r"exited with status (\d+)")
-
-_KINDS: tuple[tuple[str, Kind], ...] = (
-    (r"stopped by ", "stopped"),
-    (r"scaled down by ", "scaled"),
-    (r"restarted by ", "restarted"),
-    (r"replaced by v|changed by ", "replaced"),
-    (r"cycl", "cycled"),
-    (r"the app is gone", "gone"),
-    (r".*(?:\(R10\)|did not bind)", "boot_timeout"),
-    (r".*(?:\(R14\)|\(R15\)|memory)", "memory"),
-    (r"could not be launched", "not_launched"),
-    (r".*not known", "lost"),
-    (r".*exited with status 0\b", "finished"),
-    (r".*exited with status ", "exit"),
-)
+_KINDS: Mapping[CauseKind, Kind] = {
+    "exited": "exit",
+    "signalled": "exit",
+    "out_of_memory": "memory",
+    "memory_quota": "memory",
+    "lost": "lost",
+    "not_launched": "not_launched",
+    "boot_timeout": "boot_timeout",
+    "stopped": "stopped",
+    "restarted": "restarted",
+    "new_release": "replaced",
+    "changed": "replaced",
+    "not_healthy": "replaced",
+    "scaled": "scaled",
+    "cycled": "cycled",
+    "destroyed": "gone",
+}
 
 _MEANINGS = {126: "it may not be executed", 127: "command not found"}
 """What a shell says by it; of signals the cause itself has the name."""
 
 
-def kind_of(cause: str) -> Kind:
-    """Which kind of cause it is."""
-    for pattern, kind in _KINDS:
-        if re.match(pattern, cause):
-            return kind
-    return "other"
+def kind_of(cause: Cause) -> Kind:
+    """Which kind of cause it is, looked at from what it all followed from."""
+    root = cause.root
+    if root.kind == "exited" and root.status == 0:
+        return "finished"
+    return _KINDS.get(root.kind, "other")
 
 
-def status_of(cause: str) -> int | None:
-    """The exit status that a cause names."""
-    found = _STATUS.search(cause)
-    return int(found[1]) if found else None
-
-
-def meaning_of(cause: str) -> str:
+def meaning_of(cause: Cause) -> str:
     """What an exit status usually means; empty where it says nothing by itself."""
-    return _MEANINGS.get(status_of(cause) or 0, "")
+    return _MEANINGS.get(cause.status or 0, "") if cause.kind == "exited" else ""

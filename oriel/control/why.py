@@ -18,6 +18,7 @@ from oriel.control.said import Line
 from oriel.lexicon import DynoName
 from oriel.manifold import Dyno
 from oriel.manifold.history import Happening
+from oriel.manifold.machine import LEAVING
 from oriel.manifold.stays import Stay, crash_row, crashes, stays
 
 SAID_MAX = 3
@@ -158,11 +159,13 @@ def _kind(
     story: Story, last: Stay, row: Sequence[Stay]
 ) -> Kind | Literal["up", "starting", "idle"]:
     if row:
-        return kind_of(row[-1].cause)
-    if last.ended or last.state == "stopping":
-        return kind_of(last.cause)
+        return kind_of(row[-1].because)
+    if last.state == "idle":
+        return "idle"
+    if last.ended or last.state in LEAVING:
+        return kind_of(last.because)
     state = story.dyno.state if story.dyno else last.state
-    return "idle" if state == "idle" else "up" if state == "up" else "starting"
+    return "up" if state == "up" else "starting"
 
 
 # --- sentences
@@ -181,7 +184,7 @@ def _title(story: Story, state: str, since: datetime, last: Stay, count: int) ->
 def _was(lives: Sequence[Stay], subject: Stay, row: Sequence[Stay]) -> str:
     """What it was doing before it turned."""
     before = _before(lives, subject)
-    if not subject.ended and subject.state != "stopping" and not row:
+    if not subject.ended and subject.state not in LEAVING and not row:
         return _how_the_last_one_went(before)
     if subject.was_up_for is not None:
         return f"up for {_age(subject.was_up_for)} on v{subject.release}"
@@ -206,7 +209,7 @@ def _how_the_last_one_went(before: Stay | None) -> str:
 def _ended(story: Story, last: Stay, row: Sequence[Stay]) -> str:
     if row:
         return _crashed(row[-1])
-    if last.state == "stopping":
+    if last.state in LEAVING:
         return f"it is being stopped: {last.cause}"
     if last.ended:
         return _caused(last)
@@ -218,13 +221,15 @@ def _ended(story: Story, last: Stay, row: Sequence[Stay]) -> str:
 def _crashed(ended: Stay) -> str:
     if ended.was_up_for is not None:
         return f"{_caused(ended)}, up for {_age(ended.was_up_for)}"
-    if kind_of(ended.cause) in ("not_launched", "boot_timeout"):
+    if kind_of(ended.because) in ("not_launched", "boot_timeout"):
         return ended.cause
     return f"{_caused(ended)}, {_age(ended.lived)} after its start"
 
 
 def _caused(ended: Stay) -> str:
-    meaning = meaning_of(ended.cause)
+    if ended.because.kind == "out_of_memory":
+        return "ran out of memory (R15)"
+    meaning = meaning_of(ended.because)
     return ended.cause + (f" ({meaning})" if meaning else "")
 
 
@@ -286,7 +291,7 @@ def _steps(story: Story, kind: str, subject: Stay, near: Sequence[Change]) -> tu
     if kind in ("up", "starting"):
         # Only where it runs anew because of that: a restart is nothing to take back.
         was = _before(stays(story.entries), subject)
-        return _take_back(story, cause) if was and kind_of(was.cause) == "replaced" else ()
+        return _take_back(story, cause) if was and kind_of(was.because) == "replaced" else ()
     undo = _take_back(story, cause)
     if not undo and subject.up is None and story.good and subject.release == story.head:
         undo = (Step("undo", f"oriel rollback v{story.good}"),)

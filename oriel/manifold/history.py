@@ -9,7 +9,7 @@ acts, releases or log lines.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Row, Select, func, select
 from oriel.lexicon import DynoName
 from oriel.manifold.cause import Cause
 from oriel.manifold.dyno import Dyno
-from oriel.manifold.machine import ENDED
+from oriel.manifold.machine import ENDED, LEAVING
 from oriel.manifold.tables import dyno_events
 
 PAGE_MAX = 1000
@@ -42,15 +42,17 @@ class Happening:
     release: int
     state: str
     at: datetime
-    cause: str
-    """Why, in words; empty where there is nothing to say."""
+    because: Cause
     command: str
     size: str
     once: bool
-    because: Cause = field(default_factory=lambda: Cause("noted"))
-    """The same as a value."""
     folded: int = 0
     """How many whole lives (a start and a crash each) this entry stands for beside its own."""
+
+    @property
+    def cause(self) -> str:
+        """Why, in words; empty where there is nothing to say."""
+        return self.because.words
 
     @property
     def has_ended(self) -> bool:
@@ -88,7 +90,6 @@ def read(row: Row[Any]) -> Happening:
         release=row.release,
         state=row.state,
         at=row.at,
-        cause=because.words,
         because=because,
         command=str(detail.get("command", "")),
         size=str(detail.get("size", "standard-1x")),
@@ -148,7 +149,7 @@ def was_shown(last: Happening, *, is_newest: bool) -> bool:
         return last.state in ("up", "idle")
     if last.state == "down":
         return last.because.root.kind == "stopped"
-    if last.state == "stopping":
+    if last.state in LEAVING:
         return not last.is_laid_down
     return last.state != "complete"
 
@@ -167,6 +168,7 @@ def as_dyno(last: Happening, app_id: str, since: datetime) -> Dyno:
         host="",
         port=None,
         reason=last.cause,
+        cause=last.because,
     )
 
 

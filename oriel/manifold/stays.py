@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from oriel.manifold import backoff
+from oriel.manifold.cause import Cause
 from oriel.manifold.history import Happening
 
 
@@ -24,7 +25,7 @@ class Stay:
     state: str
     since: datetime
     """Since when it is in `state`."""
-    cause: str
+    because: Cause
     """Why it is in that state."""
     up: datetime | None = None
     """When it first came up."""
@@ -33,6 +34,11 @@ class Stay:
     ended: datetime | None = None
     folded: int = 0
     """How many more lives like it are counted in it."""
+
+    @property
+    def cause(self) -> str:
+        """Why it is in that state, in words."""
+        return self.because.words
 
     @property
     def crashed(self) -> bool:
@@ -67,19 +73,19 @@ def _first(each: Happening) -> Stay:
         begun=each.at,
         state="",
         since=each.at,
-        cause="",
+        because=each.because,
     )
     return _after(alone, each)
 
 
 def _after(was: Stay, each: Happening) -> Stay:
     since = was.since if was.state == each.state else each.at
-    leaves = was.up is not None and was.left is None and each.state not in ("up", "idle")
+    leaves = was.up is not None and was.left is None and each.state != "up"
     return replace(
         was,
         state=each.state,
         since=since,
-        cause=each.cause,
+        because=each.because,
         up=was.up or (each.at if each.state == "up" else None),
         left=each.at if leaves else was.left,
         ended=was.ended or (each.at if each.has_ended else None),

@@ -1,68 +1,44 @@
-"""The causes that the record has, told apart."""
+"""What causes mean to somebody who asks why."""
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
-from oriel.control.causes import kind_of, meaning_of, status_of
-from oriel.manifold.machine import (
-    Begun,
-    BootTimedOut,
-    Ended,
-    ExitTimedOut,
-    Life,
-    NotLaunched,
-    Ready,
-    StopAsked,
-    step,
-)
+from oriel.control.causes import kind_of, meaning_of
+from oriel.manifold.cause import Cause, Kind
 from oriel.sandbox.confinement import LOST, Exit
-
-
-def after(*events: object, life: Life | None = None) -> str:
-    life = life or Life(is_web=True)
-    for event in (Begun("run"), *events):
-        life, _ = step(life, event)  # type: ignore[arg-type]
-    return life.reason
 
 
 @pytest.mark.parametrize(
     ("cause", "kind"),
     [
-        (after(Ready(), Ended(Exit.of(1))), "exit"),
-        (after(Ready(), Ended(Exit.of(0))), "finished"),
-        (after(Ready(), Ended(Exit.of(139))), "exit"),
-        (after(Ended(LOST)), "lost"),
-        (after(BootTimedOut(60.0), Ended(Exit.of(137))), "boot_timeout"),
-        (after(NotLaunched("no space")), "not_launched"),
-        (after(Ready(), StopAsked("down", "stopped by ned@foobazco.com")), "stopped"),
-        (
-            after(
-                Ready(),
-                StopAsked("down", "stopped by ned@foobazco.com"),
-                ExitTimedOut(30.0),
-                Ended(Exit.of(137)),
-            ),
-            "stopped",
-        ),
-        (after(Ready(), StopAsked("restart", "restarted by ned@foobazco.com")), "restarted"),
-        ("replaced by v74", "replaced"),
-        ("changed by ned@foobazco.com", "replaced"),
-        ("scaled down by ned@foobazco.com", "scaled"),
-        ("cycled", "cycled"),
-        ("memory quota vastly exceeded (R15)", "memory"),
-        ("exited with status 137 (SIGKILL), out of memory", "memory"),
-        ("the app is gone", "gone"),
-        ("", "other"),
-        ("took longer than 5 s", "other"),
+        (Cause.of_exit(Exit.of(1)), "exit"),
+        (Cause.of_exit(Exit.of(0)), "finished"),
+        (Cause.of_exit(Exit.of(139)), "exit"),
+        (Cause.of_exit(LOST), "lost"),
+        (Cause.of_exit(Exit(137, 9, out_of_memory=True)), "memory"),
+        (Cause("memory_quota"), "memory"),
+        (Cause("boot_timeout", timeout_s=60), "boot_timeout"),
+        (Cause("exit_timeout", timeout_s=30, first=Cause("stopped", by="ned")), "stopped"),
+        (Cause("new_release", release=74), "replaced"),
+        (Cause("changed", by="ned"), "replaced"),
+        (Cause("scaled", by="ned"), "scaled"),
+        (Cause("destroyed"), "gone"),
+        (Cause("too_long", timeout_s=5), "other"),
+        (Cause("noted", why="exited with status 1"), "other"),
     ],
 )
-def test_kinds(cause: str, kind: str) -> None:
-    assert kind_of(cause) == kind, cause
+def test_kinds(cause: Cause, kind: str) -> None:
+    assert kind_of(cause) == kind
+
+
+def test_every_cause_has_a_kind() -> None:
+    assert all(kind_of(Cause(kind)) for kind in get_args(Kind))
 
 
 def test_a_status_and_what_it_means() -> None:
-    assert status_of("exited with status 127") == 127
-    assert meaning_of("exited with status 127") == "command not found"
-    assert meaning_of("exited with status 1") == ""
-    assert status_of("stopped by exited@foobazco.com") is None
+    assert meaning_of(Cause("exited", status=127)) == "command not found"
+    assert meaning_of(Cause("exited", status=1)) == ""
+    assert meaning_of(Cause("stopped", by="ned", status=127)) == ""

@@ -15,10 +15,12 @@ from oriel.control.why import Change, Story, explain, subject_of, turn_of
 from oriel.lexicon import DynoName
 from oriel.manifold import Dyno
 from oriel.manifold.history import Happening
+from tests.manifold.wording import because
 
 NOW = datetime(2011, 6, 19, 8, 35, 25, tzinfo=UTC)
 NED, KATE, RICK = "ned@foobazco.com", "kate@foobazco.com", "rick@foobazco.com"
 EXIT = "exited with status 1"
+OUT_OF_MEMORY = "ran out of memory (R15), exited with status 137 (SIGKILL)"
 
 
 def ago(before_s: float) -> datetime:
@@ -62,7 +64,7 @@ def story_of(case: Case) -> Story:
             release=release,
             state=state,
             at=ago(before_s),
-            cause=cause,
+            because=because(cause),
             command="run",
             size=case.size,
             once=False,
@@ -211,20 +213,20 @@ To try:      oriel ps:restart web.1
 """,
     ),
     "out of memory (R15), nothing changed": Case(
-        entries=[*GOOD, (4, "a", 73, "crashed", "took more than its memory (R15)")],
+        entries=[*GOOD, (4, "a", 73, "crashed", "used 1100M of 512M memory (R15)")],
         head=73,
         good=72,
         told="""\
 === web.1: crashed for 4s (v73)
 Was:         up for 2h on v73
 Changed:     nothing that is on record
-Ended:       took more than its memory (R15), up for 2h
+Ended:       used 1100M of 512M memory (R15), up for 2h
 To try:      oriel ps:type web=standard-2x
 """,
     ),
     "out of memory after a smaller size was chosen": Case(
-        entries=[*GOOD, (50, "b", 73, "starting", ""), (50, "a", 73, "down", "changed by kate"),
-                 (49, "b", 73, "up", ""), (4, "b", 73, "crashed", "out of memory (R15)")],
+        entries=[*GOOD, (50, "b", 73, "starting", ""), (50, "a", 73, "down", f"changed by {KATE}"),
+                 (49, "b", 73, "up", ""), (4, "b", 73, "crashed", OUT_OF_MEMORY)],
         changes=[Change(ago(51), "Scale web standard-2x to standard-1x", KATE, "scale", None,
                         "oriel ps:type web=standard-2x")],
         head=73,
@@ -233,7 +235,7 @@ To try:      oriel ps:type web=standard-2x
 === web.1: crashed for 4s (v73)
 Was:         up for 45s on v73
 Changed:     47s before: Scale web standard-2x to standard-1x by kate@foobazco..
-Ended:       out of memory (R15), up for 45s
+Ended:       ran out of memory (R15), up for 45s
 To undo:     oriel ps:type web=standard-2x
 """,
     ),
@@ -367,7 +369,7 @@ Changed:     0s before: v75 Rollback to v73 by ned@foobazco.com
 """,
     ),
     "idle": Case(
-        entries=[*GOOD, (60, "a", 73, "idle", "no request for 30 minutes")],
+        entries=[*GOOD, (60, "a", 73, "idle", "no requests came")],
         head=73,
         told="""\
 === web.1: idle for 1m (v73)

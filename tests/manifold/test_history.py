@@ -10,10 +10,13 @@ from sqlalchemy import insert
 
 from oriel.lexicon import DynoName
 from oriel.manifold import history
+from oriel.manifold.cause import Cause
 from oriel.manifold.history import Happening, Transition, read, was_shown
 from oriel.manifold.tables import dyno_events
 from oriel.store.database import Database
+from tests.manifold.wording import because
 
+EXIT = "exited with status 1"
 BEGIN = datetime(2011, 6, 19, 8, 0, tzinfo=UTC)
 
 Entry = tuple[float, str, str, int, str, str]
@@ -72,6 +75,7 @@ def put(db: Database, *entries: Entry, app_id: str = "app", **detail: Any) -> No
                     "size": "standard-1x",
                     "channel": "c",
                     "once": type_ == "release",
+                    "cause": because(cause).kept(),
                     **detail,
                 },
             }
@@ -214,15 +218,20 @@ def test_names_and_the_last_release_that_came_up(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("detail", "folded"),
-    [({"folded": 57}, 57), ({"folded": "57"}, 0), ({"folded": -1}, 0), ({"folded": None}, 0)],
+    ("cause", "folded", "words"),
+    [
+        (Cause("crash_loop", count=58, first=Cause("exited", status=1)), 57, EXIT),
+        (Cause("exited", status=1), 0, EXIT),
+        (Cause("crash_loop", count=0, first=Cause("exited", status=1)), 0, EXIT),
+    ],
 )
 def test_an_entry_may_stand_for_a_loop(
-    database: Database, detail: dict[str, Any], folded: int
+    database: Database, cause: Cause, folded: int, words: str
 ) -> None:
-    put(database, (0, "a", "web.1", 73, "crashed", "exited with status 1"), **detail)
+    """How the last of them ended is its cause, and the others are counted."""
+    put(database, (0, "a", "web.1", 73, "crashed", ""), cause=cause.kept())
     [found] = database.read_now(lambda conn: history.of_name(conn, "app", "web.1"))
-    assert (found.folded, found.name) == (folded, DynoName("web", 1))
+    assert (found.folded, found.cause) == (folded, words)
 
 
 def test_a_detail_that_lacks_something_is_read() -> None:
@@ -231,7 +240,7 @@ def test_a_detail_that_lacks_something_is_read() -> None:
         at, cause, detail = BEGIN, None, None
 
     assert read(Row()) == Happening(  # type: ignore[arg-type]
-        1, "a", DynoName("web", 1), 73, "idle", BEGIN, "", "", "standard-1x", False
+        1, "a", DynoName("web", 1), 73, "idle", BEGIN, Cause("noted"), "", "standard-1x", False
     )
 
 
@@ -252,7 +261,7 @@ def test_a_detail_that_lacks_something_is_read() -> None:
     ],
 )
 def test_who_is_shown(state: str, cause: str, is_newest: bool, shown: bool) -> None:
-    last = Happening(1, "a", DynoName("web", 1), 1, state, BEGIN, cause, "", "", False)
+    last = Happening(1, "a", DynoName("web", 1), 1, state, BEGIN, because(cause), "", "", False)
     assert was_shown(last, is_newest=is_newest) is shown
 
 

@@ -9,6 +9,7 @@ import pytest
 from oriel.lexicon import DynoName
 from oriel.manifold.history import Happening
 from oriel.manifold.stays import crash_row, crashes, restarts, stays
+from tests.manifold.wording import because
 
 BEGIN = datetime(2011, 6, 19, 8, 0, tzinfo=UTC)
 
@@ -23,7 +24,7 @@ def entries(*told: tuple[float, str, str], causes: str = "", folded: int = 0) ->
             release=int(instance[1:] or 1),
             state=state,
             at=BEGIN + timedelta(seconds=after_s),
-            cause=causes if state in ("crashed", "down", "stopping") else "",
+            because=because(causes if state in ("crashed", "down", "stopping") else ""),
             command="",
             size="",
             once=False,
@@ -42,12 +43,12 @@ def test_a_life() -> None:
     assert (stay.state, stay.since) == ("down", BEGIN + timedelta(seconds=61))
 
 
-def test_an_idle_dyno_is_not_away() -> None:
-    [stay] = stays(
-        entries((0, "a", "starting"), (2, "a", "up"), (60, "a", "idle"), (99, "a", "up"))
+def test_an_idle_dyno_was_up_and_another_is_woken_in_its_place() -> None:
+    [slept, woken] = stays(
+        entries((0, "a", "starting"), (2, "a", "up"), (60, "a", "idle"), (99, "b", "starting"))
     )
-    assert (stay.left, stay.ended, stay.was_up_for) == (None, None, None)
-    assert stay.up == BEGIN + timedelta(seconds=2)
+    assert slept.was_up_for == timedelta(seconds=58)
+    assert (slept.state, woken.state) == ("idle", "starting")
 
 
 CRASH = [(0, "a", "starting"), (1, "a", "crashed")]
