@@ -151,7 +151,9 @@ def _subject(lives: Sequence[Stay]) -> Stay | None:
 
 
 def _turned(subject: Stay) -> datetime:
-    """The end of an instance that ended, the start of one that runs."""
+    """When an instance's fate was sealed: the end of one that had been up; else its start."""
+    if subject.up is None and subject.crashed:
+        return subject.begun
     return (subject.left or subject.ended or subject.begun) if subject.ended else subject.begun
 
 

@@ -115,8 +115,8 @@ STORIES = {
         told="""\
 === web.1: crashed for 4s, 2 times in a row (v74)
 Was:         up for 1h on v73, then replaced by v74
-Changed:     3s before: v74 Deploy 20a5742 by ned@foobazco.com
-             14s before: Scale web 1 to 2 by kate@foobazco.com
+Changed:     1s before: v74 Deploy 20a5742 by ned@foobazco.com
+             12s before: Scale web 1 to 2 by kate@foobazco.com
 Ended:       exited with status 1, 2s after its start
 Also:        web.2, worker.1 and worker.2 crashed too
 Said:        /app/config/initializers/load_system.rb:12:in `<top (required)>':..
@@ -131,7 +131,7 @@ To undo:     oriel rollback v73
         told="""\
 === web.1: starting for 3s after 1 crash (v74)
 Was:         up for 1h on v73, then replaced by v74
-Changed:     3s before: v74 Deploy 20a5742 by ned@foobazco.com
+Changed:     1s before: v74 Deploy 20a5742 by ned@foobazco.com
 Ended:       exited with status 1, 2s after its start
 To undo:     oriel rollback v73
 """,
@@ -142,7 +142,7 @@ To undo:     oriel rollback v73
         told="""\
 === web.1: crashed for 6s (v74)
 Was:         up for 1h on v73, then replaced by v74
-Changed:     3s before: v74 Config add FOO by kate@foobazco.com
+Changed:     1s before: v74 Config add FOO by kate@foobazco.com
 Ended:       exited with status 1, 2s after its start
 To undo:     oriel rollback v73
 or:          oriel config:remove FOO
@@ -182,7 +182,7 @@ To undo:     oriel rollback v73
         told="""\
 === web.1: crashed for 6s (v2)
 Was:         never up: that was its first start
-Changed:     3s before: v2 Deploy 20a5742 by ned@foobazco.com
+Changed:     1s before: v2 Deploy 20a5742 by ned@foobazco.com
 Ended:       exited with status 127 (command not found), 2s after its start
 Said:        /bin/bash: line 1: gunicron: command not found
 To try:      oriel ps:restart web.1
@@ -195,7 +195,7 @@ To try:      oriel ps:restart web.1
         told="""\
 === web.1: crashed for 9s (v74)
 Was:         up for 1h on v73, then replaced by v74
-Changed:     1m before: v74 Deploy 20a5742 by ned@foobazco.com
+Changed:     1s before: v74 Deploy 20a5742 by ned@foobazco.com
 Ended:       did not bind to its port within 60 s (R10)
 To undo:     oriel rollback v73
 """,
@@ -407,7 +407,7 @@ To try:      oriel ps:restart web.1
         told="""\
 === web.1: crashed for 6s (v74)
 Was:         up for 1h on v73, then replaced by v74
-Changed:     3s before: v74 Deploy 20a5742 by ned@foobazco.com
+Changed:     1s before: v74 Deploy 20a5742 by ned@foobazco.com
 Ended:       exited with status 1, 2s after its start
 To try:      oriel ps:restart web.1
 """,
@@ -447,7 +447,7 @@ def test_what_to_type_is_never_cut_nor_left_out() -> None:
 
 def test_the_turn_is_the_first_of_its_crashes() -> None:
     entries = story_of(STORIES["the seed's bad deploy"]).entries
-    assert turn_of(entries) == ago(6)
+    assert turn_of(entries) == ago(8), "it never came up: what came before its start"
     subject = subject_of(entries)
     assert subject is not None
     assert subject.instance == "c", "the newest has the last words"

@@ -19,6 +19,8 @@ CAUSE = render.Column("Cause", 20, 20, most=80, least=8)
 
 COLOURS = {"crashed": terminal.RED, "up": terminal.GREEN}
 PAGE_MAX = 1000
+WIDE = 100
+"""Columns of a terminal that has room for the day in each row."""
 
 
 @click.command(
@@ -75,9 +77,15 @@ def history(
     if not found:
         terminal.note(f"Nothing became of any process of {name} in that time.")
         return
+    width = terminal.width()
+    rows = [_row(each, local) for each in found]
     time_ = render.Column("Time (local)" if local else "Time (UTC)", 19, 19)
-    columns = (time_, PROCESS, RELEASE, CHANGE, AFTER, CAUSE)
-    lines = render.table(columns, [_row(each, local) for each in found], terminal.width())
+    days = {row[0][:10] for row in rows}
+    if width is not None and width < WIDE and len(days) == 1:
+        # Of one day, told once: that leaves more room for the cause.
+        time_ = render.Column(days.pop(), 10, 10)
+        rows = [(row[0][11:], *row[1:]) for row in rows]
+    lines = render.table((time_, PROCESS, RELEASE, CHANGE, AFTER, CAUSE), rows, width)
     render.emit([*lines[:2], *map(_coloured, lines[2:], found)])
 
 
@@ -93,7 +101,8 @@ def _row(each: dict[str, Any], local: bool) -> tuple[str, ...]:
     at = ages.parse(each["at"])
     shown = ages.local(at, zone=False) if local else f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     before = each["from"]
-    change = f"{before} -> {each['to']}" if before else each["to"]
+    # An entry may only give the state another reason.
+    change = f"{before} -> {each['to']}" if before not in (None, each["to"]) else each["to"]
     cause = each["cause"] or ""
     if each["folded"]:
         cause = f"{cause} (and {each['folded']} crashes before)".strip()
@@ -114,6 +123,6 @@ def _coloured(line: str, each: dict[str, Any]) -> str:
     colour = COLOURS.get(each["to"])
     if not colour:
         return line
-    before = "-> " if each["from"] else "  "
+    before = "-> " if each["from"] not in (None, each["to"]) else "  "
     shown = f"{before}{each['to']}"
     return line.replace(shown, before + terminal.painted(each["to"], colour), 1)

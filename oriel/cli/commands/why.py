@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from oriel.cli import render, session, terminal
-from oriel.cli.options import example, with_app, with_json
+from oriel.cli.options import example, with_app, with_json, wrong
 from oriel.client.address import below
 
 LINES_MAX = 10
@@ -23,6 +23,10 @@ COLOURS = {"crashed": terminal.RED, "up": terminal.GREEN, "starting": terminal.Y
 @with_json
 def why(process: str, app: str | None, remote: str | None, as_json: bool) -> None:
     """Say in ten lines why a process is as it is, and what to type to undo it."""
+    type_, _, number = process.rpartition(".")
+    if not type_ or "/" in type_ or not number.isdecimal():
+        known = process if process.isidentifier() else "web"
+        raise wrong(f"{terminal.shown(process)} is not TYPE.N, as in oriel why {known}.1")
     name = session.app(app, remote)
     found = session.client().get(below("oriel", "apps", name, "dynos", process, "why")).data
     if as_json:

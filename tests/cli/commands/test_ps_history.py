@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from tests.cli.conftest import Oriel
 from tests.client.stub import Reply, Request, Stub
 
@@ -48,6 +50,23 @@ def test_what_became_of_processes(oriel: Oriel, stub: Stub) -> None:
     assert json.loads(oriel("ps:history", "-j", "-a", "foobaz").out) == STORY
     stub.on("GET", PATH, [])
     assert "Nothing became of any" in oriel("ps:history", "-a", "foobaz").err
+
+
+def test_on_a_narrow_terminal_the_day_is_told_once(
+    oriel: Oriel, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub.on("GET", PATH, [*STORY[:2], event(9, "08:00:00", "starting", "starting", cause="(R10)")])
+    monkeypatch.setenv("COLUMNS", "80")
+    assert oriel("ps:history", "-a", "foobaz").out == (
+        "2011-06-19  Process     Rel   Change                After  Cause\n"
+        "----------  ----------  ----  --------------------  -----  --------------------\n"
+        "08:35:21    web.1       v74   starting -> crashed   2.0s   exited with status ..\n"
+        "08:35:19    web.1       v74   crashed -> starting   30m\n"
+        "08:00:00    web.1       v74   starting              2.0s   (R10)\n"
+    )
+    other = {**event(1, "", "up", "crashed"), "at": "2011-06-18T08:00:00Z"}
+    stub.on("GET", PATH, [*STORY, other])
+    assert "2011-06-18 08:00:00" in oriel("ps:history", "-a", "foobaz").out
 
 
 def test_a_part_of_it(oriel: Oriel, stub: Stub) -> None:

@@ -53,3 +53,13 @@ def test_a_name_that_never_was(oriel: Oriel, stub: Stub) -> None:
     stub.on("GET", PATH, refusal(404, "not_found", "There is, or was, web.2."))
     ended = oriel("why", "web.1", "-a", "foobaz")
     assert (ended.code, ended.err) == (4, " !    There is, or was, web.2.\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "known"), [("web", "web.1"), ("../x", "web.1"), ("a/b.1", "web.1"), (".1", "web.1")]
+)
+def test_what_is_no_name(oriel: Oriel, stub: Stub, word: str, known: str) -> None:
+    ended = oriel("why", word, "-a", "foobaz")
+    assert ended.code == 2
+    assert f"oriel why {known}" in ended.err
+    assert stub.requests == []
