@@ -47,12 +47,18 @@ class Relay:
     def _carrier(self, port: int) -> Carry:
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             async with self._turns:
-                with contextlib.suppress(OSError, TimeoutError):
+                try:
                     there = await asyncio.wait_for(
                         asyncio.open_connection(HOST, port), CONNECT_TIMEOUT_S
                     )
+                except (OSError, TimeoutError):
+                    writer.close()
+                    return
+                try:
                     await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
-                writer.close()
+                finally:
+                    there[1].close()
+                    writer.close()
 
         return carry
 
