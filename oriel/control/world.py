@@ -104,7 +104,8 @@ class Gates:
         self._users[key] = self._users.get(key, 0) + 1
         try:
             try:
-                await asyncio.wait_for(lock.acquire(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await lock.acquire()
             except TimeoutError:
                 raise late from None
             try:
