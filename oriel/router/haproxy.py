@@ -16,7 +16,8 @@ from pathlib import Path
 from oriel.clock import Clock
 from oriel.faults import Unavailable
 from oriel.router import seen as reading
-from oriel.router.render import Rendered, Stamp
+from oriel.router import tls
+from oriel.router.render import MAPS, Rendered, Stamp
 from oriel.router.seen import Process, Seen
 
 CONFIG = "haproxy.cfg"
@@ -29,8 +30,13 @@ _REASON_BYTES = 4000
 _LINE_BYTES = 8000
 """A line of commands must fit in HAProxy's buffer."""
 _OLD_FILE_S = 60.0
-_NAMED_FILE = re.compile(r"[a-z]+\.[0-9a-f]{16}\.(?:map|lua)")
-_FINE = re.compile(r"|New server registered\.|Server deleted\.|.* by 'stats socket command'")
+_NAMED_FILE = re.compile(r"[a-z]+\.[0-9a-f]{16}\.(?:map|lua|list|pem)")
+_FINE = re.compile(
+    r"|New server registered\.|Server deleted\.|.* by 'stats socket command'"
+    r"|New empty certificate store .*|Transaction (?:created|updated|aborted) for certificate .*"
+    r"|Committing .*|Success!|Inserting certificate .*|Entry .* deleted in crtlist .*"
+    r"|Certificate .* deleted!"
+)
 
 
 class Away(Exception):
@@ -87,12 +93,25 @@ class HAProxy:
         """All that it has loaded; raises Away."""
         process = await self.process()
         ids = reading.read_map_ids(await self._ask(self._runtime_socket, "show map"))
-        maps: dict[str, Mapping[str, str | None]] = {"hosts": {}, "apps": {}}
+        maps: dict[str, Mapping[str, str | None]] = {name: {} for name in MAPS}
         for name, map_id in ids.items():
             text = await self._ask(self._runtime_socket, f"show map {map_id}")
             maps[name] = reading.read_map(text)
         servers = reading.read_servers(await self._ask(self._runtime_socket, "show servers state"))
-        return Seen(process, ids, maps["hosts"], maps["apps"], servers)
+        return Seen(process, ids, maps, servers, await self._see_tls())
+
+    async def _see_tls(self) -> tls.SeenTls:
+        """Its certificates; nothing where it listens without TLS."""
+        list_ = tls.read_list(await self._ask(self._runtime_socket, "show ssl crt-list"))
+        if not list_:
+            return tls.SeenTls()
+        entries = tls.read_entries(
+            await self._ask(self._runtime_socket, f"show ssl crt-list {list_}")
+        )
+        stores, pending = tls.read_stores(await self._ask(self._runtime_socket, "show ssl cert"))
+        fallback = next((each for each in stores if each.startswith("fallback.")), "")
+        shown = await self._ask(self._runtime_socket, f"show ssl cert {self._directory / fallback}")
+        return tls.SeenTls(list_, entries, stores, pending, tls.read_print(shown))
 
     async def tell(self, commands: Iterable[str]) -> str:
         """Carry out commands in order; what it objected to, or nothing. Raises Away."""
@@ -187,6 +206,8 @@ class HAProxy:
         fresh.replace(config)
         _sync(self._directory)
         named = set(_NAMED_FILE.findall(new + _text(self._directory / _LAST)))
+        for each in [name for name in named if name.endswith(".list")]:
+            named.update(_NAMED_FILE.findall(_text(self._directory / each)))
         # A HAProxy that starts at this moment may have read the configuration before.
         limit = self._clock.wall_ns() - int(_OLD_FILE_S * 1e9)
         for path in self._directory.iterdir():
@@ -239,9 +260,14 @@ def _lines(commands: Iterable[str]) -> Iterator[str]:
     line: list[str] = []
     size = 0
     for each in commands:
-        if line and size + len(each) > _LINE_BYTES:
+        # What brings a content along stands alone.
+        alone = "\n" in each
+        if line and (alone or size + len(each) > _LINE_BYTES):
             yield ";".join(line)
             line, size = [], 0
+        if alone:
+            yield each
+            continue
         line.append(each)
         size += len(each) + 1
     if line:
