@@ -180,7 +180,6 @@ acme_accounts = Table(
     Column("directory", Text, primary_key=True),
     Column("wrapped_key", LargeBinary, nullable=False),
     Column("key_sealed", LargeBinary, nullable=False),
-    Column("url", Text, nullable=False),
     Column("paused_until", Moment),
     Column("created_at", Moment, nullable=False),
 )

@@ -66,7 +66,6 @@ _EMPTY_OF_APP = (
     "addons",
     "buildpack-installations",
     "features",
-    "sni-endpoints",
 )
 
 DOORS = (

@@ -101,7 +101,6 @@ def create_acme() -> None:
         key("directory"),
         binary("wrapped_key"),
         binary("key_sealed"),
-        text("url"),
         moment("paused_until", null=True),
         moment("created_at"),
     )
