@@ -6,6 +6,7 @@ Every refusal says what is wrong with which file. No part of a key is ever in a 
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -116,8 +117,12 @@ def is_trusted(chain: str, name: str, day: datetime) -> bool:
 def _roots() -> Store:
     import certifi
 
-    with open(certifi.where(), "rb") as file:
-        return Store(x509.load_pem_x509_certificates(file.read()))
+    with open(certifi.where(), encoding="ascii") as file:
+        blocks = [found[0].encode() for found in _BLOCK.finditer(file.read())]
+    with warnings.catch_warnings():
+        # Some old roots are not made as they would be today.
+        warnings.simplefilter("ignore")
+        return Store([x509.load_pem_x509_certificate(each) for each in blocks])
 
 
 def _key(text: str) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:

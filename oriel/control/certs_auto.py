@@ -44,6 +44,7 @@ _log = logging.getLogger("oriel.control.certs")
 
 async def enable(world: World, actor: Actor, app: str) -> App:
     """Have a certificate for each domain, now and from now on. Twice is the same as once."""
+    await access.app_of(world, actor, app)
     if world.settings.web_tls is None:
         raise faults.Invalid(
             "This platform does not serve apps with TLS, so no certificate would be of use.",

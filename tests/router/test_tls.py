@@ -11,7 +11,6 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -226,8 +225,8 @@ class Secure:
 
 
 @pytest.fixture
-def secure(house: House) -> Iterator[Secure]:
-    yield Secure(house)
+def secure(house: House) -> Secure:
+    return Secure(house)
 
 
 @pytest.mark.real
@@ -372,7 +371,9 @@ def test_http_is_sent_to_https_but_never_a_challenge(secure: Secure, trusted: Au
                     ).decode()
                     assert answer.startswith(f"HTTP/1.1 {status} ")
                     place = f"https://x.example.com:{secure.port}/a?b=%20c"
-                    assert re.search(rf"\r\nlocation: {re.escape(place)}\r\n", answer, re.IGNORECASE)
+                    assert re.search(
+                        rf"\r\nlocation: {re.escape(place)}\r\n", answer, re.IGNORECASE
+                    )
                     assert f" status={status} " in house.line()
             assert len(dyno.requests) == 1
             await router.apply(RouteTable((acme,), (), fallback))
