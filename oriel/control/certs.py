@@ -60,6 +60,7 @@ async def add_certificate(
     world: World, actor: Actor, app: str, chain: str, key: str
 ) -> CertificateCard:
     """Serve those domains of the app that it fits with this certificate. Raises Invalid."""
+    await access.app_of(world, actor, app)
     loaded = read(chain, key, world.clock.wall())
 
     def work(conn: Connection) -> CertificateCard:
@@ -85,6 +86,7 @@ async def update_certificate(
     world: World, actor: Actor, app: str, name: str, chain: str, key: str
 ) -> CertificateCard:
     """Put another certificate in the place of one: its domains are served with the new one."""
+    await access.app_of(world, actor, app)
     loaded = read(chain, key, world.clock.wall())
 
     def work(conn: Connection) -> CertificateCard:

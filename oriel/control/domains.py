@@ -89,6 +89,7 @@ async def add_domain(
     world: World, actor: Actor, app: str, typed: str, certificate: str | None = None
 ) -> DomainCard:
     """Have a host name lead to the app. Raises Malformed, Conflict, Forbidden, Invalid."""
+    await access.app_of(world, actor, app)
     name = hostnames.ascii_of(typed)
     hostnames.refuse_platforms(name, reserved(world.settings))
 
