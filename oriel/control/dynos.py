@@ -1,4 +1,6 @@
-"""Owns what users do to running dynos: look, restart, stop. None of it changes a release."""
+"""Owns what is done to running dynos: users look, restart, stop; the router lets them idle and
+wakes them. None of it changes a release.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +38,16 @@ async def stop(world: World, actor: Actor, app: str, only: str) -> int:
     """Stop the dynos of a type, or one; they stay down until a restart or release."""
     found = await _told(world, actor, app, "ps:stop", "Stop", only)
     return await world.conductor.stop(found.id, only, actor)
+
+
+async def idle(world: World, app: App) -> int:
+    """Let the app's web dynos that are up end until a request comes; how many."""
+    return await world.conductor.idle(app.id)
+
+
+async def unidle(world: World, app: App) -> int:
+    """Begin them again, because a request came; how many. They serve once they are up."""
+    return await world.conductor.unidle(app.id)
 
 
 async def _told(

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from oriel.control import domains
 from oriel.control.world import World
-from oriel.ledger import App, Vault, apps, certificates, orders
+from oriel.ledger import App, Vault, apps, certificates, orders, settings
 from oriel.ledger import domains as ledger_domains
 from oriel.ledger.certificates import Certificate
 from oriel.ledger.domains import Domain
@@ -29,10 +29,14 @@ def dressed(conn: Connection, world: World, table: RouteTable) -> RouteTable:
     reserved = domains.reserved(world.settings)
     rows = _allowed(conn, table, reserved)
     challenges = _challenges(conn)
+    # Without TLS there is nowhere to send anybody.
+    has_tls = world.settings.web_tls is not None and world.own_certificate is not None
+    to_https = settings.apps_with(conn, settings.HTTPS_REDIRECT) if has_tls else set()
     routes = tuple(
         replace(
             route,
             hosts=(*route.hosts, *(row.hostname for row in rows[route.app_id])),
+            https=route.app_id in to_https,
             challenges=challenges.get(route.app_id),
         )
         for route in table.apps

@@ -85,6 +85,8 @@ class Exit:
     """The signal that `code` speaks of: most likely, since a program may exit with 143 itself."""
     lost: bool = False
     """The code is not known: bubblewrap was killed, or never came to start the program."""
+    out_of_memory: bool = False
+    """The kernel killed a process of it because its memory limit was reached."""
 
     @classmethod
     def of(cls, code: int) -> Exit:

@@ -329,9 +329,10 @@ def test_nothing_of_anothers_app_can_be_seen_or_touched(tmp_path: Path) -> None:
             "/apps/{app}/domains/{domain}": body(sni_endpoint=None),
             "/apps/{app}/sni-endpoints": body(certificate_chain="x", private_key="x"),
             "/apps/{app}/sni-endpoints/{cert}": body(certificate_chain="x", private_key="x"),
+            "/apps/{app}/features/{feature}": body(enabled=True),
         }
         parts = {"type": "web", "dyno": "web.1", "release": "2", "other": "1", "email": NED,
-                 "build": "0" * 36, "feature": "x", "drain": "d.1", "domain": "demo.localhost",
+                 "build": "0" * 36, "feature": "preboot", "drain": "d.1", "domain": "demo.localhost",
                  "cert": "x"}  # fmt: skip
         for door in DOORS:
             if "{app}" not in door.path:
@@ -471,7 +472,7 @@ def test_what_there_is_one_or_none_of(tmp_path: Path) -> None:
         schema.check("region", await ok(site, "GET", "/regions/us"))
         schema.check("stack", await ok(site, "GET", "/stacks"))
         schema.check("stack", await ok(site, "GET", "/stacks/oriel-1"))
-        for path in ("/addons", "/apps/demo/addons", "/apps/demo/features", "/account/features",
+        for path in ("/addons", "/apps/demo/addons", "/account/features",
                      "/apps/demo/sni-endpoints", "/account/keys", "/apps/demo/builds"):  # fmt: skip
             assert await ok(site, "GET", path) == [], path
         await refused(site, "GET", "/apps/demo/pipeline-couplings", 404)
@@ -489,7 +490,7 @@ def test_every_door_that_changes_something_refuses_what_is_no_object(tmp_path: P
     async def tell(site: Site) -> None:
         await ok(site, "POST", "/apps", 201, body=body(name="demo"))
         parts = dict.fromkeys(
-            ("type", "dyno", "release", "email", "id", "drain", "domain", "cert"), "x"
+            ("type", "dyno", "release", "email", "id", "drain", "domain", "cert", "feature"), "x"
         )
         for door in DOORS:
             if door.method in ("GET", "DELETE"):

@@ -326,3 +326,17 @@ def test_automatic_certificates_need_tls_and_make_an_order_for_each_host(tmp_pat
         assert await site.world.db.read(left) == 0
 
     play(tmp_path / "d", tell)
+
+
+def test_http_is_sent_to_https_by_feature(tmp_path: Path) -> None:
+    async def tell(site: Site) -> None:
+        await ok(site, "POST", "/apps", 201, body=body(name="demo"))
+        where = "/apps/demo/features/https-redirect"
+        await ok(site, "PATCH", where, body=body(enabled=True))
+        plain = await site.world.db.read(lambda conn: running.routes(conn, site.world))
+        assert plain.apps[0].https is False  # There is no TLS to be sent to.
+        assert (await table(site)).apps[0].https is True
+        await ok(site, "PATCH", where, body=body(enabled=False))
+        assert (await table(site)).apps[0].https is False
+
+    play(tmp_path / "d", tell)

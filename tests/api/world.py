@@ -79,6 +79,13 @@ class Conductor:
     async def run_once(self, wish: Wish, command: str, type: str, **more: Any) -> Exit:
         return Exit(code=0)
 
+    async def preboot(self, wish: Wish, *, by: Actor) -> str:
+        self.told.append(("preboot", f"v{wish.release}"))
+        return ""
+
+    def call_off(self, app_id: str) -> None:
+        self.told.append(("call off", None))
+
     async def forget(self, app_id: str) -> None:
         self.wishes.pop(app_id, None)
 

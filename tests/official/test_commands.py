@@ -120,6 +120,20 @@ def test_config(heroku: Heroku, oriel: Place) -> None:
     assert "is not allowed" in wrong.err
 
 
+def test_features(heroku: Heroku, oriel: Place) -> None:
+    oriel.app("featured")
+    shown = heroku("features", "-a", "featured").out
+    assert re.search(r"\[ \] +preboot", shown)
+    enabled = heroku("features:enable", "preboot", "-a", "featured")
+    assert "preboot" in enabled.err
+    assert oriel.ask("GET", "/apps/featured/features/preboot")["enabled"] is True
+    assert re.search(r"\[\+\] +preboot", heroku("features", "-a", "featured").out)
+    info = heroku("features:info", "preboot", "-a", "featured").out
+    assert re.search(r"Enabled: +true", info)
+    heroku("features:disable", "preboot", "-a", "featured")
+    assert oriel.ask("GET", "/apps/featured/features/preboot")["enabled"] is False
+
+
 def test_maintenance_and_access(heroku: Heroku, oriel: Place) -> None:
     oriel.app("shared")
     assert "Enabling maintenance mode for shared... done" in heroku(

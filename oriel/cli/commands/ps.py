@@ -36,6 +36,8 @@ def ps(app: str | None, remote: str | None, as_json: bool, extended: bool) -> No
         terminal.note(f"No processes on {name}. Start one: oriel ps:scale web=1 -a {name}")
         return
     now = client.now
+    # Two releases side by side, for a while: which row is of which must be seen.
+    extended = extended or len({(each.get("release") or {}).get("version") for each in dynos}) > 1
     columns, rows = (PROCESS, STATE, COMMAND), [_row(each, now) for each in dynos]
     if extended:
         columns = (PROCESS, STATE, RELEASE, REASON, COMMAND)  # type: ignore[assignment]
