@@ -332,8 +332,8 @@ def test_nothing_of_anothers_app_can_be_seen_or_touched(tmp_path: Path) -> None:
             "/apps/{app}/features/{feature}": body(enabled=True),
         }
         parts = {"type": "web", "dyno": "web.1", "release": "2", "other": "1", "email": NED,
-                 "build": "0" * 36, "feature": "preboot", "drain": "d.1", "domain": "demo.localhost",
-                 "cert": "x"}  # fmt: skip
+                 "build": "0" * 36, "feature": "preboot", "drain": "d.1",
+                 "domain": "demo.localhost", "cert": "x"}  # fmt: skip
         for door in DOORS:
             if "{app}" not in door.path:
                 continue
