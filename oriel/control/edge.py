@@ -7,6 +7,7 @@ names reach none. Must not know HAProxy.
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,14 +15,18 @@ from functools import lru_cache
 
 from sqlalchemy import Connection
 
+from oriel import faults
 from oriel.control import domains
 from oriel.control.world import World
 from oriel.ledger import App, Vault, apps, certificates, orders, settings
 from oriel.ledger import domains as ledger_domains
 from oriel.ledger.certificates import Certificate
 from oriel.ledger.domains import Domain
+from oriel.lexicon import Malformed
 from oriel.router import Certificate as Shown
 from oriel.router import RouteTable
+
+_log = logging.getLogger("oriel.control.edge")
 
 
 def dressed(conn: Connection, world: World, table: RouteTable) -> RouteTable:
@@ -95,9 +100,14 @@ def _shown(
             if (best := domains.best(host, chosen, mine)) is not None:
                 hosts[best.id].append(host)
         for each in mine:
-            if each.id in hosts:
+            if each.id not in hosts:
+                continue
+            try:
                 pem = _pem(world.vault, keys[route.app_id], each)
                 shown.append(Shown(pem, tuple(hosts[each.id])))
+            except (faults.Fault, Malformed) as error:
+                # One that cannot be opened must not keep all others from being served.
+                _log.error("certificate %s of %s is not shown: %s", each.name, route.app, error)
     return tuple(shown)
 
 

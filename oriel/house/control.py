@@ -27,7 +27,7 @@ from oriel.authority import Authority
 from oriel.builder import Builder, Environment, Repositories
 from oriel.clock import Clock, SystemClock
 from oriel.control import accounts, recovery, running
-from oriel.control.certs_auto import Certifier
+from oriel.control.acme import Certifier
 from oriel.control.overflow import Overflow
 from oriel.control.shipper import Shipper
 from oriel.control.world import Settings, World

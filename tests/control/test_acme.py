@@ -17,8 +17,8 @@ from sqlalchemy import Connection
 
 from oriel.certificates import Issuer, machine
 from oriel.certificates.machine import Refused
-from oriel.control import apps, certs, certs_auto, domains, running
-from oriel.control.certs_auto import Certifier
+from oriel.control import acme, apps, certs, certs_auto, domains, running
+from oriel.control.acme import Certifier
 from oriel.ledger import orders
 from oriel.ledger.certificates import Certificate
 from oriel.ledger.orders import OrderRow
@@ -295,6 +295,6 @@ def test_it_goes_on_by_itself_and_stops_when_told(tmp_path: Path, house: House) 
         await domains.add_domain(world, ned, "demo", "late.example.com")
         with contextlib.suppress(Exception):
             await apps.destroy_app(world, ned, "demo")
-        assert await certifier.turn(world) == certs_auto.IDLE_S
+        assert await certifier.turn(world) == acme.IDLE_S
 
     tell(tmp_path, house, story)
