@@ -74,7 +74,8 @@ def test_a_domain_from_birth_to_death(tmp_path: Path) -> None:
         assert made["acm_status"] is None
         wild = await add(site, "demo", "*.example.com")
         listed = await ok(site, "GET", "/apps/demo/domains")
-        assert [each["kind"] for each in listed] == ["heroku", "custom", "custom"]
+        assert [each["kind"] for each in listed] == ["custom", "heroku", "custom"]
+        assert [each["hostname"] for each in listed] == sorted(each["hostname"] for each in listed)
         for name in ("xn--bcher-kva.example", "B%C3%BCcher.example", made["id"], "BÜCHER.example"):
             one = await ok(site, "GET", f"/apps/demo/domains/{quote(name, safe='%')}")
             assert one["id"] == made["id"]

@@ -51,8 +51,8 @@ def test_domains(heroku: Heroku, oriel: Place) -> None:
     assert "=== named Heroku Domain" in shown
     assert re.search(r"^ *www\.example\.com +CNAME +named\.localhost", shown, re.MULTILINE), shown
     listed = heroku("domains", "--json", "-a", "named").json
-    assert [each["hostname"] for each in listed] == [
-        "named.localhost", "*.shop.example.com", "www.example.com"]  # fmt: skip
+    assert {each["hostname"] for each in listed} == {
+        "named.localhost", "*.shop.example.com", "www.example.com"}  # fmt: skip
     info = heroku("domains:info", "www.example.com", "-a", "named").out
     assert re.search(r"hostname: +www\.example\.com", info)
     heroku("domains:wait", "www.example.com", "-a", "named")
