@@ -87,6 +87,7 @@ class Issuer:
         self._key = account_key
         self._ca = ca
         self._made: Any = None
+        self._turn = asyncio.Lock()
         self._retry_after = ("", "")
 
     async def begin(self, host: str, key: str) -> tuple[Begun, Challenge | None] | Refused:
@@ -139,12 +140,18 @@ class Issuer:
         return await self._step(work)
 
     async def _step(self, work: Callable[[], T]) -> T | Refused:
-        """One step in a thread, its failures as values."""
+        """One step in a thread, its failures as values; one at a time, as the library needs."""
+        async with self._turn:
+            return await self._alone(work)
+
+    async def _alone(self, work: Callable[[], T]) -> T | Refused:
         self._retry_after = ("", "")
         try:
             async with asyncio.timeout(STEP_S):
                 return await asyncio.to_thread(_again, work)
         except TimeoutError:
+            # Its thread may still be at it: the next step has a client of its own.
+            self._made = None
             return Refused(f"the authority took more than {STEP_S:.0f} s", away=True)
         except _Fails as end:
             return end.refused
