@@ -123,7 +123,7 @@ def test_automatic_certificates_though_control_is_killed(heroku: Heroku, oriel: 
 
     eventually(status, "the certificate is issued", within_s=60)
     shown = heroku("certs:auto", "-a", "kept").out
-    assert re.search(r"auto\.example\.com +Cert Issued", shown), shown
+    assert re.search(r"auto\.example\.com +Cert issued", shown), shown
     (cert,) = oriel.ask("GET", "/apps/kept/sni-endpoints")
     assert cert["ssl_cert"]["acm"] is True
     wanted = tls.print_of(cert["certificate_chain"])
