@@ -6,7 +6,7 @@ Must not know how a room is made or in which order they start.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +37,12 @@ class Settings:
     web: Address
     domain: str | None = None
     tls: bool = False
+    web_tls: Address | None = None
+    """Where apps answer with TLS; None: nowhere."""
+    acme_directory: str = ""
+    """The certificate authority that automatic certificates come from."""
+    acme_ca: str | None = None
+    """A file of roots by which that authority itself is known, instead of the usual ones."""
     uid_base: int | None = None
     """The first uid of apps, where Oriel runs as root; None: all run as Oriel's own uid."""
 
@@ -118,6 +124,10 @@ class Gates:
                 del self._users[key], self._locks[key]
 
 
+async def _at_once() -> None:
+    """Nothing is waited for where there is no router."""
+
+
 @dataclass(slots=True)
 class World:
     """The rooms that verbs work with. Made once, by `house`; tests make their own."""
@@ -134,6 +144,12 @@ class World:
     throttle: Throttle
     reroute: Callable[[], None]
     """Says that routes may have changed; cheap, and merged."""
+    routed: Callable[[], Awaitable[None]] = _at_once
+    """Comes back when the router has been told of everything until now."""
+    order_certificates: Callable[[], None] = lambda: None
+    """Says that an automatic certificate may be due; cheap."""
+    own_certificate: Callable[[], str] | None = None
+    """Key and certificate (PEM) by Oriel's own authority, for hosts that have no other."""
     overflow: Overflow | None = None
     """Where dynos run on this machine: what becomes of output that nobody takes."""
     gates: Gates = field(default_factory=Gates)

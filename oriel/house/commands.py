@@ -37,6 +37,7 @@ _data_option = click.option(
     epilog=example(
         "oriel up",
         "oriel up --data /srv/oriel --web 0.0.0.0:80 --domain apps.example.com",
+        "oriel up --web 0.0.0.0:80 --web-tls 0.0.0.0:443",
         "oriel up --api [::1]:5050 --web [::1]:8080",
     )
 )
@@ -53,6 +54,24 @@ _data_option = click.option(
 @click.option("--key-file", metavar="FILE", help="The master key, elsewhere than in the data.")
 @click.option("--tls-cert", metavar="FILE", help="Certificate chain (PEM) of the API.")
 @click.option("--tls-key", metavar="FILE", help="Its private key.")
+@click.option(
+    "--tls",
+    type=click.Choice(["off", "authority"]),
+    help="authority: TLS for the API with a certificate by Oriel's own authority.",
+)
+@click.option(
+    "--web-tls",
+    metavar="HOST:PORT",
+    help="Where apps answer with TLS; '' for nowhere (as at first).",
+)
+@click.option(
+    "--acme-directory",
+    metavar="URL",
+    help="Where automatic certificates come from; '' for Let's Encrypt.",
+)
+@click.option(
+    "--acme-ca", metavar="FILE", help="Roots by which that place is known; '' for the usual ones."
+)
 @click.option(
     "--allow-egress",
     metavar="NETWORK",

@@ -149,6 +149,7 @@ def refuse_missing_files(settings: Settings) -> None:
     for flag, path in (
         ("--tls-cert", settings.tls_cert),
         ("--tls-key", settings.tls_key),
+        ("--acme-ca", settings.acme_ca),
     ):
         if path is not None and not os.access(path, os.R_OK):
             raise faults.Invalid(f"{flag} {path} cannot be read.", hint=f"Check with: ls -l {path}")

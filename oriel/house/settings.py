@@ -22,6 +22,8 @@ from oriel.lexicon import Address
 VERSION = 1
 DEFAULT_API = "127.0.0.1:5050"
 DEFAULT_WEB = "127.0.0.1:8080"
+DEFAULT_ACME = "https://acme-v02.api.letsencrypt.org/directory"
+"""Let's Encrypt. It is asked for nothing before an app wants automatic certificates."""
 
 ISOLATION = "bubblewrap"
 NO_ISOLATION = "none"
@@ -45,6 +47,11 @@ class Settings:
     insecure_http: bool = False
     tls_cert: str | None = None
     tls_key: str | None = None
+    tls: str = "off"
+    """`authority`: the API's certificate is by Oriel's own authority. With `tls_cert`, that one."""
+    web_tls: Address | None = None
+    acme_directory: str = DEFAULT_ACME
+    acme_ca: str | None = None
     key_file: str | None = None
     isolation: str = ISOLATION
     """Or NO_ISOLATION, for development: apps may do what their user may."""
@@ -54,7 +61,12 @@ class Settings:
     @property
     def api_url(self) -> str:
         """Where a person on this machine reaches the API."""
-        return f"{'https' if self.tls_cert else 'http'}://{_reachable(self.api)}"
+        return f"{'https' if self.has_tls else 'http'}://{_reachable(self.api)}"
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the API speaks TLS."""
+        return self.tls_cert is not None or self.tls == "authority"
 
     @property
     def apps_url(self) -> str:
@@ -79,6 +91,10 @@ class Settings:
                 "insecure_http": self.insecure_http,
                 "tls_cert": self.tls_cert,
                 "tls_key": self.tls_key,
+                "tls": self.tls,
+                "web_tls": self.web_tls and {"host": self.web_tls.host, "port": self.web_tls.port},
+                "acme_directory": self.acme_directory,
+                "acme_ca": self.acme_ca,
                 "key_file": self.key_file,
                 "isolation": self.isolation,
                 "allow_egress": list(self.allow_egress),
@@ -105,6 +121,10 @@ class Settings:
                 insecure_http=bool(read.get("insecure_http", False)),
                 tls_cert=read.get("tls_cert"),
                 tls_key=read.get("tls_key"),
+                tls=str(read.get("tls", "off")),
+                web_tls=_optional_address(read.get("web_tls")),
+                acme_directory=str(read.get("acme_directory", DEFAULT_ACME)),
+                acme_ca=read.get("acme_ca"),
                 key_file=read.get("key_file"),
                 isolation=_isolation(str(read.get("isolation", ISOLATION))),
                 allow_egress=tuple(map(str, read.get("allow_egress", ()))),
@@ -127,6 +147,10 @@ class Flags:
     key_file: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
+    tls: str | None = None
+    web_tls: str | None = None
+    acme_directory: str | None = None
+    acme_ca: str | None = None
     insecure_http: bool = False
     allow_egress: tuple[str, ...] = ()
     isolation: str | None = None
@@ -148,6 +172,10 @@ def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
         key_file=_absolute(flags.key_file, base.key_file),
         tls_cert=_absolute(flags.tls_cert, base.tls_cert),
         tls_key=_absolute(flags.tls_key, base.tls_key),
+        tls=flags.tls or base.tls,
+        web_tls=base.web_tls if flags.web_tls is None else _web_tls(flags.web_tls),
+        acme_directory=_directory(flags.acme_directory, base.acme_directory),
+        acme_ca=_absolute(flags.acme_ca, base.acme_ca),
         insecure_http=flags.insecure_http,
         isolation=_isolation(flags.isolation) if flags.isolation else base.isolation,
         allow_egress=_networks(flags.allow_egress) if flags.allow_egress else base.allow_egress,
@@ -208,12 +236,13 @@ def _refuse_unsafe(settings: Settings) -> None:
             "--tls-cert and --tls-key belong together.",
             hint="Type: oriel up --tls-cert CERT.pem --tls-key KEY.pem",
         )
-    if settings.api.is_loopback or settings.tls_cert or settings.insecure_http:
+    if settings.api.is_loopback or settings.has_tls or settings.insecure_http:
         return
     raise faults.Invalid(
         f"The API would listen at {settings.api}, beyond this machine, without TLS: "
         "passwords and tokens could be read on the way.",
-        hint="Give --tls-cert CERT.pem --tls-key KEY.pem, or --insecure-http to do it all the same "
+        hint="Give --tls-cert CERT.pem --tls-key KEY.pem, or --tls authority for a certificate by "
+        "Oriel's own authority, or --insecure-http to do it all the same "
         "(behind a proxy that ends TLS, say).",
     )
 
@@ -236,6 +265,28 @@ def _domain(text: str) -> str | None:
             hint="Type one whose subdomains point here, as in: oriel up --domain apps.example.com",
         )
     return text.rstrip(".").lower()
+
+
+def _web_tls(text: str) -> Address | None:
+    return parse_address(text, "--web-tls") if text else None
+
+
+def _optional_address(read: Any) -> Address | None:
+    return Address(str(read["host"]), int(read["port"])) if read else None
+
+
+def _directory(given: str | None, kept: str) -> str:
+    """An ACME directory's URL; https, since what comes from there decides who may serve what."""
+    if given is None:
+        return kept
+    if not given:
+        return DEFAULT_ACME
+    if not re.fullmatch(r"https://[A-Za-z0-9.\[\]:-]+(?:/[!-~]*)?", given):
+        raise faults.Invalid(
+            f"--acme-directory {given[:80]!r} is not the https:// URL of an ACME directory.",
+            hint=f"Type one like {DEFAULT_ACME}, or '' for that one.",
+        )
+    return given
 
 
 def _database(url: str) -> str:
