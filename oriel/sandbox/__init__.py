@@ -4,8 +4,8 @@ Must not know dynos, builds or apps: the manifold and the builder say what to co
 
 Read in this order: `confinement` (the values), `system` (what of the machine is shown), `render`
 (a confinement as bubblewrap's arguments; pure), `linux` (system calls), `spawner` (the fork
-server, a process of its own), `status` (what bubblewrap tells; pure), `confined` (one running
-sandbox), `sandboxes` (the shell), `capabilities` (what this machine allows).
+server, a process of its own), `enter` (a second program inside), `status` (what bubblewrap tells; pure), `confined` (one running
+sandbox), `entered` (a second program, from outside), `sandboxes` (the shell), `capabilities` (what this machine allows).
 """
 
 from __future__ import annotations
@@ -19,9 +19,21 @@ if TYPE_CHECKING:
     from oriel.sandbox.confinement import Confinement as Confinement
     from oriel.sandbox.confinement import Exit as Exit
     from oriel.sandbox.confinement import Overlay as Overlay
+    from oriel.sandbox.confinement import Visit as Visit
+    from oriel.sandbox.entered import Entered as Entered
     from oriel.sandbox.sandboxes import Sandboxes as Sandboxes
 
-__all__ = ["Bind", "Capabilities", "Confined", "Confinement", "Exit", "Overlay", "Sandboxes"]
+__all__ = [
+    "Bind",
+    "Capabilities",
+    "Confined",
+    "Confinement",
+    "Entered",
+    "Exit",
+    "Overlay",
+    "Sandboxes",
+    "Visit",
+]
 
 _HOMES = {
     "Bind": "confinement",
@@ -29,8 +41,10 @@ _HOMES = {
     "Confined": "confined",
     "Confinement": "confinement",
     "Exit": "confinement",
+    "Entered": "entered",
     "Overlay": "confinement",
     "Sandboxes": "sandboxes",
+    "Visit": "confinement",
 }
 
 

@@ -56,6 +56,8 @@ class Confinement:
     processes: int = 256
     """How many processes and threads it may have at once; 0 is no limit of its own."""
     network: Literal["host", "none"] = "host"
+    terminal: bool = False
+    """Whether its standard streams are a terminal, which shall be its controlling one."""
 
     def __post_init__(self) -> None:
         """Refuse what the kernel could not be told."""
@@ -74,6 +76,22 @@ class Confinement:
     def _places(self) -> tuple[str, ...]:
         overlay = (self.overlay.target,) if self.overlay else ()
         return (self.cwd, *overlay, *(bind.target for bind in self.binds))
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One more program inside a sandbox that runs. It sees what the sandbox's own sees."""
+
+    argv: tuple[str, ...]
+    """The program by its path inside."""
+    env: Mapping[str, str]
+    uid: int
+    cwd: str = "/app"
+    open_files: int = 10_000
+    processes: int = 256
+    terminal: bool = False
+    filter: bytes = b""
+    """The sandbox's system call filter, as the kernel takes it; empty where it has none."""
 
 
 @dataclass(frozen=True, slots=True)

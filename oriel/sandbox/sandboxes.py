@@ -7,6 +7,7 @@ size of a request. What was started never depends on this process or the spawner
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from oriel.faults import Invalid, Unavailable
 from oriel.sandbox import capabilities, linux, system
 from oriel.sandbox.capabilities import Capabilities
 from oriel.sandbox.confined import Confined, open_child, open_outer, read_status
-from oriel.sandbox.confinement import LOST, Confinement, Exit, Limits
+from oriel.sandbox.confinement import LOST, Confinement, Exit, Limits, Visit
+from oriel.sandbox.entered import Entered
 from oriel.sandbox.render import render
 from oriel.sandbox.status import Status
 
@@ -113,6 +115,57 @@ class Sandboxes:
             raise Unavailable("No process could be started: the fork server ends at once.")
         return self._launched(told, status_path)
 
+    async def enter(
+        self, where: Confined, what: Visit, *, stdin: int, stdout: int, stderr: int
+    ) -> Entered:
+        """Start `what` inside a sandbox that runs; Unavailable says why not.
+
+        The descriptors stay the caller's. It ends with the sandbox at the latest.
+        """
+        target = where.open_child()
+        if target is None:
+            raise Unavailable("Nothing could be started in the dyno: it has ended.")
+        door, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        door.setblocking(False)
+        with contextlib.ExitStack() as opened:
+            opened.callback(os.close, target)
+            opened.callback(far.close)
+            plan = os.memfd_create("oriel-visit")
+            opened.callback(os.close, plan)
+            os.write(plan, self._visit(where, what))
+            async with self._turns:
+                try:
+                    self._call([plan, far.fileno(), target, stdin, stdout, stderr])
+                except BaseException:
+                    door.close()
+                    raise
+        entered = Entered(door)
+        await entered.begin(self._limits.launch_timeout_s)
+        return entered
+
+    def _call(self, descriptors: list[int]) -> None:
+        """Ask for a visit; of a spawner that has died, a second one."""
+        if not self._send(descriptors, b"e"):
+            self._end_spawner()
+            self._open_spawner()
+            if not self._send(descriptors, b"e"):
+                raise Unavailable("No process could be started: the fork server ends at once.")
+
+    def _visit(self, where: Confined, what: Visit) -> bytes:
+        if self.capabilities.root and what.uid <= 0:
+            raise Invalid("Nothing runs as root in a sandbox.")
+        plan = {
+            **asdict(what),
+            "env": dict(what.env),
+            "pid": where.child_pid,
+            "uid": what.uid if self.capabilities.root else None,
+            "filter": base64.b64encode(what.filter).decode(),
+        }
+        request = json.dumps(plan).encode()
+        if len(request) > self._limits.request_bytes:
+            raise Invalid("The command and its environment are too large to start.")
+        return request
+
     async def adopt(self, record: Mapping[str, Any], status_path: Path) -> Confined | Exit | None:
         """Find what an earlier process started: still there, ended, or (None) never begun.
 
@@ -177,11 +230,11 @@ class Sandboxes:
                 os.close(report_write)
             return await self._listen(report) if sent else ""
 
-    def _send(self, descriptors: list[int]) -> bool:
+    def _send(self, descriptors: list[int], kind: bytes = b"s") -> bool:
         if self._door is None:
             return False
         try:
-            socket.send_fds(self._door, [b"s"], descriptors)
+            socket.send_fds(self._door, [kind], descriptors)
         except (BrokenPipeError, ConnectionResetError):
             return False
         except OSError as error:

@@ -1,8 +1,9 @@
 """Owns forking: a small single-threaded process that starts sandboxes for a large one.
 
 `python -m oriel.sandbox.spawner FD` reads requests from the socket FD until it closes. A request
-is one message with descriptors and no text: [plan, report, status, stdin, stdout, stderr]; the
-plan is a file in memory, so its size has no bound but the sender's. Nothing is answered on the
+is one message with descriptors and a letter: `s` starts a sandbox, with [plan, report, status,
+stdin, stdout, stderr]; `e` goes into one that runs, as `enter` says. The plan is a file in memory,
+so its size has no bound but the sender's. Nothing is answered on the
 socket. What is started writes to `report`: a line with its pid and start time, then either the
 error that kept it from executing bubblewrap, or bubblewrap's own account; then the pipe closes. A
 pipe that closes without a first line therefore means that nothing was started.
@@ -24,9 +25,10 @@ import signal
 import socket
 import stat
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from oriel.sandbox import linux
+from oriel.sandbox import enter, linux
 
 ARGUMENTS_FD, STATUS_FD, REPORT_FD = 3, 4, 5  # `render` has the same; it is too large to import
 STAGE = "/mnt"
@@ -41,15 +43,16 @@ def serve(door: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
     gc.freeze()
-    while (received := _receive(door)) is not None:
+    while (request := _receive(door)) is not None:
+        kind, received = request
         if len(received) == _DESCRIPTORS:
-            _fork_twice(received)
+            _fork_twice(received, enter.become if kind == b"e" else _become)
         for descriptor in received:
             os.close(descriptor)
 
 
-def _receive(door: socket.socket) -> list[int] | None:
-    """The descriptors of the next request; None when the door is closed."""
+def _receive(door: socket.socket) -> tuple[bytes, list[int]] | None:
+    """What is asked next, and its descriptors; None when the door is closed."""
     space = socket.CMSG_SPACE(_DESCRIPTORS * array.array("i").itemsize)
     data, ancillary, _, _ = door.recvmsg(16, space, socket.MSG_CMSG_CLOEXEC)
     if not data:
@@ -58,10 +61,10 @@ def _receive(door: socket.socket) -> list[int] | None:
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             received.frombytes(content[: len(content) - len(content) % received.itemsize])
-    return list(received)
+    return data, list(received)
 
 
-def _fork_twice(received: list[int]) -> None:
+def _fork_twice(received: list[int], become: Callable[[list[int]], NoReturn]) -> None:
     try:
         middle = os.fork()
     except OSError as error:
@@ -71,7 +74,7 @@ def _fork_twice(received: list[int]) -> None:
         try:
             os.setsid()
             if os.fork() == 0:
-                _become(received)
+                become(received)
         finally:
             os._exit(0)
     os.waitpid(middle, 0)
