@@ -36,6 +36,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "ps:scale": (HERE + "ps:scale", "Run more or fewer processes of a type."),
         "ps:restart": (HERE + "ps:restart", "Restart processes."),
         "ps:stop": (HERE + "ps:stop", "Stop processes."),
+        "run": (HERE + "run:run", "Run a command in a dyno of its own."),
+        "ps:exec": (HERE + "run:ps_exec", "Run a command inside a running dyno."),
         "logs:policy": (HERE + "logs_policy:policy", "What output that nobody takes costs."),
         "logs:retention": (HERE + "logs_policy:retention", "How much of a log is kept."),
         "maintenance": (HERE + "maintenance:maintenance", "Whether maintenance mode is on."),
@@ -56,6 +58,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Account": {
         "login": (HERE + "login:login", "Log in."),
         "logout": (HERE + "login:logout", "Log out."),
+        "ca": (HERE + "run:ca", "The certificate that attached runs are trusted by."),
         "whoami": (HERE + "login:whoami", "Who you are logged in as."),
         "users": (HERE + "users:users", "Everybody with an account."),
         "users:add": (HERE + "users:add", "Invite somebody."),

@@ -9,17 +9,23 @@ them: the room's shell).
 """
 
 from oriel.manifold.conductor import Conductor
-from oriel.manifold.dyno import Dyno, Process, Wish
-from oriel.manifold.launcher import Launched, Launcher, LaunchSpec
+from oriel.manifold.dyno import Dyno, Once, Process, Wish
+from oriel.manifold.launcher import Launched, Launcher, LaunchSpec, Terminal, Visit, Window
+from oriel.manifold.life import Instance
 from oriel.sandbox.confinement import Exit
 
 __all__ = [
     "Conductor",
     "Dyno",
     "Exit",
+    "Instance",
     "LaunchSpec",
     "Launched",
     "Launcher",
+    "Once",
     "Process",
+    "Terminal",
+    "Visit",
+    "Window",
     "Wish",
 ]

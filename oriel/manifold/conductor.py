@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from oriel.clock import Clock, jittered, new_id
@@ -17,8 +18,8 @@ from oriel.faults import NotFound, Unavailable
 from oriel.formation import diff
 from oriel.lexicon import Actor, DynoName
 from oriel.manifold import backoff, events, past
-from oriel.manifold.dyno import BOOT_TIMEOUT_S, Dyno, Wish
-from oriel.manifold.launcher import Found, Launcher, LaunchSpec
+from oriel.manifold.dyno import BOOT_TIMEOUT_S, Dyno, Once, Wish
+from oriel.manifold.launcher import Found, Launcher, LaunchSpec, Visit, Window
 from oriel.manifold.life import Instance, Reaches, accepts
 from oriel.manifold.machine import Life
 from oriel.manifold.roster import Roster, Slot
@@ -110,7 +111,10 @@ class Conductor:
     async def restart(self, app_id: str, only: str | None, by: Actor) -> int:
         """Restart all dynos of an app, of a type, or one; how many. NotFound when none is."""
         app = self._app(app_id)
-        chosen = self._chosen(app, only)
+        once = [each for each in app.once if only == str(each.spec.name)]
+        for instance in once:  # It is never started again; Heroku stops it.
+            instance.stop("down", f"{events.STOPPED}{by.email}")
+        chosen = self._chosen(app, only, none_is_well=bool(once))
         before = [slot.instance for slot in chosen if slot.instance]
         for slot in chosen:
             slot.crashes, slot.stopped = 0, False
@@ -145,18 +149,42 @@ class Conductor:
         shown += [each for each in app.once if not each.has_ended]
         return tuple(sorted((each.dyno() for each in shown), key=lambda dyno: dyno.name))
 
+    def begin_once(self, wish: Wish, once: Once) -> Instance:
+        """Begin a one-off dyno; an attached one then waits for its client."""
+        if wish.app_id in self._forgotten:
+            raise NotFound(f"{wish.app} is gone.", resource="app", app=wish.app)
+        spec = self._spec(wish, once.name, once.command, once.size, once=True)
+        until_s = once.until.timestamp() if once.until else None
+        env = {**wish.env, **once.env}
+        spec = replace(spec, env=env, attached=once.attached, until_s=until_s)
+        life = Life(once=True, attached=once.attached, named=until_s is not None)
+        instance = self._instance(spec, life, wish.boot_timeout_s)
+        self._app(wish.app_id).once.add(instance)
+        instance.begin()
+        self._notify(wish.app_id)
+        return instance
+
+    def one_offs(self, app_id: str | None = None) -> int:
+        """How many one-off dynos users have, of an app or (None) at all."""
+        apps = self._apps.values() if app_id is None else [self._app(app_id)]
+        return sum(1 for app in apps for each in app.once if each.spec.until_s is not None)
+
+    async def enter(self, instance: str, wish: Wish, once: Once, window: Window | None) -> Visit:
+        """Run a command inside an instance, as one of its own; Unavailable when it cannot be."""
+        known = self._instances.get(instance)
+        if known is None or known.has_ended:
+            raise Unavailable("The dyno has ended.", hint=f"oriel ps -a {wish.app}")
+        spec = replace(known.spec, command=once.command, slug=wish.slug or known.spec.slug)
+        spec = replace(spec, env={**wish.env, **once.env})
+        return await self._launcher.enter(spec, known.at, window)
+
     async def run_once(
         self, wish: Wish, command: str, type: str, *, timeout_s: float, name: DynoName
     ) -> Exit:
         """Run a one-off dyno to its end. Unavailable when it could not be started, took too
         long or was stopped: whatever its status then is, it did not do its work.
         """
-        if wish.app_id in self._forgotten:
-            raise NotFound(f"{wish.app} is gone.", resource="app", app=wish.app)
-        spec = self._spec(wish, name, command, "standard-1x", once=True)
-        instance = self._instance(spec, Life(once=True), wish.boot_timeout_s)
-        self._app(wish.app_id).once.add(instance)
-        instance.begin()
+        instance = self.begin_once(wish, Once(name, command))
         if not await self._within(timeout_s, instance.ended.wait()):
             instance.stop("down", f"took longer than {timeout_s:.0f} s")
             await instance.ended.wait()
@@ -334,8 +362,10 @@ class Conductor:
         spec = found.spec
         life = Life(
             state=entry.state,
-            is_web=spec.type == "web",
+            is_web=spec.type == "web" and not spec.once,
             once=spec.once,
+            attached=spec.attached,
+            named=spec.until_s is not None,
             reason=entry.cause,
             doomed=entry.state == "starting" and bool(entry.cause),
         )
@@ -348,7 +378,7 @@ class Conductor:
             instance.settle(found.exit)
             return
         instance.resume()
-        if spec.once:
+        if spec.once and (spec.attached or spec.until_s is None):
             # Whoever waited for it is gone; a release command's release is failed.
             instance.stop("down", "the platform was restarted")
 

@@ -65,6 +65,7 @@ class Entry:
     size: str
     channel: str
     once: bool
+    attached: bool
 
     def spec(self) -> LaunchSpec:
         """What is known of the instance without its directory; enough for its lines."""
@@ -82,6 +83,7 @@ class Entry:
             slug=Path("/"),
             env={},
             once=self.once,
+            attached=self.attached,
         )
 
 
@@ -106,6 +108,7 @@ def record(
                 "size": spec.size,
                 "channel": spec.channel,
                 "once": spec.once,
+                "attached": spec.attached,
             },
         },
     )
@@ -177,4 +180,5 @@ def _entry(row: Row[Any]) -> Entry:
         size=row.detail["size"],
         channel=row.detail["channel"],
         once=row.detail.get("once", False),
+        attached=row.detail.get("attached", False),
     )

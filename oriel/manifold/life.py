@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from typing import Any
@@ -20,7 +21,7 @@ from oriel.clock import Clock
 from oriel.faults import Fault
 from oriel.manifold import command, events, machine
 from oriel.manifold.dyno import EXIT_TIMEOUT_S, Dyno
-from oriel.manifold.launcher import Launched, Launcher, LaunchSpec
+from oriel.manifold.launcher import Launched, Launcher, LaunchSpec, Terminal, Window
 from oriel.manifold.machine import ENDED, Event, Life, Order
 from oriel.sandbox.confinement import Exit
 from oriel.store.database import Database
@@ -38,6 +39,10 @@ LEAVE_TIMEOUT_S = 0.5
 
 LAUNCH_GRACE_S = 5.0
 """How long a launch under way is waited for when control stops."""
+
+HANG_UPS = 3
+HANG_UP_PAUSE_S = 5.0
+"""How often, and how far apart, SIGHUP is sent when a client has gone (heroku-facts C, R16)."""
 
 Reaches = Callable[[str, int], Awaitable[bool]]
 
@@ -87,6 +92,11 @@ class Instance:
         self.at = at or Launched("", None)
         self.exit: Exit | None = None
         self.ended = asyncio.Event()
+        self.terminal: Terminal | None = None
+        """An attached one's streams, once it runs."""
+        self.launched = asyncio.Event()
+        """Whether its start has come to something: it runs, or has ended."""
+        self._window: Window | None = None
         self._launcher = launcher
         self._db = db
         self._clock = clock
@@ -99,7 +109,7 @@ class Instance:
         self._timers: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._aftermath: asyncio.Task[None] | None = None
-        self._launching: asyncio.Future[None] | None = None
+        self._launching: asyncio.Future[Terminal | None] | None = None
         self._over = self.has_ended
         self._no_place = ""
         self._began_s = clock.monotonic_s() - self._elapsed_s()
@@ -142,6 +152,7 @@ class Instance:
         except Fault as fault:
             self._no_place = fault.message
         self.tell(machine.Begun(self._shown()))
+        self._limit_life()
 
     def resume(self) -> None:
         """Go on with one that was adopted, running: what was ordered may not have been done."""
@@ -153,6 +164,33 @@ class Instance:
         elif self.life.state == "stopping":
             self._later(EXIT_TIMEOUT_S - self._elapsed_s(), machine.ExitTimedOut(EXIT_TIMEOUT_S))
             self._spawn(self._launcher.terminate(self.spec.instance))
+        self._limit_life()
+
+    async def attach(self, window: Window | None) -> Terminal | None:
+        """Its client has come, with a window of that size or (None) none: run it. Its streams, or
+        None when it has ended instead.
+        """
+        self._window = window
+        self.tell(machine.Attached(self._shown()))
+        await self.launched.wait()
+        return self.terminal
+
+    async def hang_up(self, why: str) -> None:
+        """Its client has gone: tell it, and comes back when it has ended of that, or was killed."""
+        for _ in range(HANG_UPS):
+            self.tell(machine.HungUp(why))
+            if await self._ends_within(HANG_UP_PAUSE_S):
+                return
+        self.tell(machine.NotDetached())
+        await self.ended.wait()
+
+    def give_up_waiting(self, after_s: float) -> None:
+        """Its client did not come."""
+        self.tell(machine.AttachTimedOut(after_s))
+
+    async def send(self, what: signal.Signals) -> None:
+        """A signal to all of its processes."""
+        await self._launcher.send(self.spec.instance, what)
 
     def settle(self, exit_: Exit) -> None:
         """Record the end of one that was adopted, ended."""
@@ -191,7 +229,7 @@ class Instance:
             instance=self.spec.instance,
             name=self.spec.name,
             app_id=self.spec.app_id,
-            command=self.spec.command,
+            command=command.plain(self.spec.command),
             size=self.spec.size,
             state="starting" if self.life.state == "new" else self.life.state,
             since=self.since,
@@ -200,6 +238,22 @@ class Instance:
             port=self.at.port,
             reason=self.life.reason,
         )
+
+    def _limit_life(self) -> None:
+        """A one-off has a time to live."""
+        if self.spec.until_s is not None:
+            left_s = self.spec.until_s - self._clock.wall().timestamp()
+            self._later(left_s, machine.StopAsked("down", "its time to live was over"))
+
+    async def _ends_within(self, duration_s: float) -> bool:
+        ended = asyncio.ensure_future(self.ended.wait())
+        alarm = asyncio.ensure_future(self._clock.sleep(duration_s))
+        try:
+            await asyncio.wait({ended, alarm}, return_when=asyncio.FIRST_COMPLETED)
+            return ended.done()
+        finally:
+            ended.cancel()
+            alarm.cancel()
 
     def _run(self) -> None:
         self._task = asyncio.create_task(self._live())
@@ -220,6 +274,7 @@ class Instance:
         await self._take_rest()
         self._over = True
         self.ended.set()
+        self.launched.set()
         self._finished(self)
 
     async def _take_rest(self) -> None:
@@ -277,6 +332,13 @@ class Instance:
             await self._be_left()
             self._later(EXIT_TIMEOUT_S, machine.ExitTimedOut(EXIT_TIMEOUT_S))
             await self._launcher.terminate(instance)
+            if self.spec.attached:
+                # A shell at a prompt ignores SIGTERM.
+                await self._launcher.send(instance, signal.SIGHUP)
+        elif isinstance(order, machine.Await):
+            self.tell(machine.Ready())
+        elif isinstance(order, machine.HangUp):
+            await self._launcher.send(instance, signal.SIGHUP)
         elif isinstance(order, machine.Kill):
             await self._launcher.kill(instance)
 
@@ -291,17 +353,25 @@ class Instance:
         if self._no_place:
             self.tell(machine.NotLaunched(self._no_place))
             return
-        self._launching = asyncio.ensure_future(self._launcher.start(self.spec, self.at))
+        self._launching = asyncio.ensure_future(self._start())
         try:
             # Not cancelled with us: a dyno that was begun would be killed half-way.
-            await asyncio.shield(self._launching)
+            self.terminal = await asyncio.shield(self._launching)
         except Fault as fault:
             self.tell(machine.NotLaunched(fault.message))
         except Exception:
             self.tell(machine.NotLaunched("a mistake of Oriel's own; its log says which"))
             raise
         else:
-            self._wait_ready(0.0)
+            self.launched.set()
+            if not self.spec.attached:
+                self._wait_ready(0.0)
+
+    async def _start(self) -> Terminal | None:
+        if self.spec.attached:
+            return await self._launcher.attach(self.spec, self.at, self._window)
+        await self._launcher.start(self.spec, self.at)
+        return None
 
     def _wait_ready(self, elapsed_s: float) -> None:
         if not self.life.is_web or self.at.port is None:

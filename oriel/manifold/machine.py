@@ -31,6 +31,14 @@ EXIT_ERROR = (
     "SIGTERM"
 )
 
+ATTACH_ERROR = "Error R13 (Attach error) -> Failed to attach to process"
+DETACH_ERROR = (
+    "Error R16 (Detached) -> An attached process is not responding to SIGHUP after its external "
+    "connection was closed."
+)
+AWAITING = "awaiting its client"
+"""The reason of one that is up without running: its client has not come yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Life:
@@ -40,6 +48,8 @@ class Life:
     is_web: bool = False
     once: bool = False
     """A one-off: its end is `complete`, whatever its status."""
+    named: bool = False
+    """A one-off that a user asked for, and is told of as Heroku does; not a release command."""
     before: str = ""
     """The state of the instance whose place it took; empty for the first."""
     reason: str = ""
@@ -48,8 +58,15 @@ class Life:
     """None until it is asked to stop."""
     stopped_in: State = "up"
     """Where it stood when it was asked to stop; a one-off's last line names it."""
+    attached: bool = False
+    """Its client's: it is up, and not yet run, until the client has come."""
     doomed: bool = False
     """It took too long to boot and is being killed: that it is ready now changes nothing."""
+
+    @property
+    def is_awaiting(self) -> bool:
+        """Whether its client has not come yet; nothing of it runs."""
+        return self.attached and self.state == "up" and self.reason == AWAITING
 
 
 # Events: what happened.
@@ -101,7 +118,45 @@ class Ended:
     exit: Exit
 
 
-Event = Begun | NotLaunched | Ready | BootTimedOut | StopAsked | ExitTimedOut | Ended
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The client of an attached one has come; it is to be run with this command, as shown."""
+
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttachTimedOut:
+    """Its client did not come."""
+
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HungUp:
+    """Its client is gone, or was silent for too long."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotDetached:
+    """It did not end though it was told several times that its client is gone."""
+
+
+Event = (
+    Begun
+    | NotLaunched
+    | Ready
+    | BootTimedOut
+    | StopAsked
+    | ExitTimedOut
+    | Ended
+    | Attached
+    | AttachTimedOut
+    | HungUp
+    | NotDetached
+)
 
 
 # Orders: what to do.
@@ -129,7 +184,17 @@ class Say:
     """Whether it must come behind everything that the dyno itself said."""
 
 
-Order = Launch | Terminate | Kill | Say
+@dataclass(frozen=True, slots=True)
+class Await:
+    """Be ready for its client; say when that is so."""
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """SIGHUP to all of its processes."""
+
+
+Order = Launch | Terminate | Kill | Say | Await | HangUp
 Step = tuple[Life, tuple[Order, ...]]
 
 
@@ -142,6 +207,10 @@ def step(life: Life, event: Event) -> Step:
 def _begin(life: Life, event: Event) -> Step:
     assert isinstance(event, Begun)  # noqa: S101 - for the type checker; the table says so
     begun = replace(life, state="starting")
+    if life.attached:
+        return begun, (Await(),)
+    if life.once and life.named:
+        return begun, (Say(_starting(event.shown)), Launch())
     lines: tuple[Order, ...] = (Say(f"Starting process with command: `{event.shown}`"),)
     if life.before:
         lines = (Say(_changed(life.before, "starting")), *lines)
@@ -159,7 +228,42 @@ def _not_launched(life: Life, event: Event) -> Step:
 def _ready(life: Life, _: Event) -> Step:
     if life.doomed:
         return life, ()
-    return replace(life, state="up", reason=""), (Say(_changed("starting", "up")),)
+    up: tuple[Order, ...] = (Say(_changed("starting", "up")),)
+    if life.attached:
+        return replace(life, state="up", reason=AWAITING), (*up, Say("Awaiting client"))
+    return replace(life, state="up", reason=""), up
+
+
+def _attached(life: Life, event: Event) -> Step:
+    assert isinstance(event, Attached)  # noqa: S101
+    if not life.is_awaiting:
+        return life, ()
+    return replace(life, reason=""), (Say(_starting(event.shown)), Launch())
+
+
+def _attach_timed_out(life: Life, event: Event) -> Step:
+    assert isinstance(event, AttachTimedOut)  # noqa: S101
+    if not life.is_awaiting:
+        return life, ()
+    reason = f"no client came within {event.timeout_s:.0f} s (R13)"
+    return _end_unrun(life, reason, Say(ATTACH_ERROR, last=True))
+
+
+def _end_unrun(life: Life, reason: str, *lines: Order) -> Step:
+    """The end of one of which nothing ever ran."""
+    ended = replace(life, state="complete", reason=reason)
+    return ended, (*lines, *_end_line(life, ended))
+
+
+def _hung_up(life: Life, event: Event) -> Step:
+    assert isinstance(event, HungUp)  # noqa: S101
+    told = replace(life, reason=life.reason or event.why)
+    return told, (Say("Client connection closed. Sending SIGHUP to all processes"), HangUp())
+
+
+def _not_detached(life: Life, _: Event) -> Step:
+    reason = f"{life.reason}; killed, since it did not end on SIGHUP (R16)"
+    return replace(life, reason=reason), (Say(DETACH_ERROR), Kill())
 
 
 def _boot_timed_out(life: Life, event: Event) -> Step:
@@ -174,6 +278,8 @@ def _boot_timed_out(life: Life, event: Event) -> Step:
 
 def _stop(life: Life, event: Event) -> Step:
     assert isinstance(event, StopAsked)  # noqa: S101
+    if life.is_awaiting:
+        return _end_unrun(replace(life, fate=event.fate), event.reason)
     stopping = replace(
         life, state="stopping", stopped_in=life.state, fate=event.fate, reason=event.reason
     )
@@ -200,6 +306,8 @@ def _exit_timed_out(life: Life, event: Event) -> Step:
 
 def _ended(life: Life, event: Event) -> Step:
     assert isinstance(event, Ended)  # noqa: S101
+    if life.is_awaiting:
+        return _end_unrun(life, "the platform was restarted before its client came")
     ended = replace(life, state=_end_state(life), reason=life.reason or how(event.exit))
     return ended, (Say(_exited(event.exit), last=True), *_end_line(life, ended))
 
@@ -239,6 +347,11 @@ def _exited(exit_: Exit) -> str:
     return "Process exited" if exit_.code is None else f"Process exited with status {exit_.code}"
 
 
+def _starting(shown: str) -> str:
+    """How a one-off's start is told (heroku-facts D2); a dyno's has a colon."""
+    return f"Starting process with command `{shown}`"
+
+
 def _changed(before: str, after: str) -> str:
     return f"State changed from {before} to {after}"
 
@@ -252,6 +365,13 @@ TABLE: dict[tuple[State, type], Callable[[Life, Event], Step]] = {
     ("starting", Ended): _ended,
     ("up", StopAsked): _stop,
     ("up", Ended): _ended,
+    ("up", NotLaunched): _not_launched,
+    ("up", Attached): _attached,
+    ("up", AttachTimedOut): _attach_timed_out,
+    ("up", HungUp): _hung_up,
+    ("up", NotDetached): _not_detached,
+    ("stopping", HungUp): _hung_up,
+    ("stopping", NotDetached): _not_detached,
     ("stopping", NotLaunched): _not_launched,
     ("stopping", StopAsked): _stop_again,
     ("stopping", ExitTimedOut): _exit_timed_out,

@@ -16,6 +16,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -24,9 +25,11 @@ from pathlib import Path
 from oriel.clock import Clock
 from oriel.faults import Unavailable
 from oriel.manifold import command
-from oriel.manifold.launcher import Found, Launched, LaunchSpec, OnExit
+from oriel.manifold.launcher import Found, Launched, LaunchSpec, OnExit, Terminal, Visit, Window
+from oriel.manifold.local import terminals
 from oriel.manifold.local.ports import Ports
-from oriel.sandbox import Confined, Confinement, Overlay, Sandboxes
+from oriel.sandbox import Confined, Confinement, Entered, Overlay, Sandboxes
+from oriel.sandbox import Visit as SandboxVisit
 from oriel.sandbox.confinement import LOST, Exit
 
 PIPE_BYTES = 256 * 1024
@@ -57,6 +60,28 @@ class _Here:
     watch: asyncio.Task[None] | None = None
 
 
+class LocalVisit:
+    """A process that was started inside an instance."""
+
+    def __init__(self, terminal: Terminal, entered: Entered) -> None:
+        """Takes over both."""
+        self.terminal = terminal
+        self._entered = entered
+
+    async def wait(self) -> Exit:
+        """Come back when it has ended."""
+        return await self._entered.wait()
+
+    async def send(self, what: signal.Signals) -> None:
+        """A signal to it."""
+        await self._entered.send(what)
+
+    def close(self) -> None:
+        """Hang up."""
+        self.terminal.close()
+        self._entered.close()
+
+
 class LocalLauncher:
     """Runs instances under bubblewrap on this machine."""
 
@@ -79,10 +104,61 @@ class LocalLauncher:
 
     def place(self, spec: LaunchSpec) -> Launched:
         """A port for a web dyno; others have none."""
-        return Launched(HOST, self._ports.give(spec.instance) if spec.type == "web" else None)
+        serves = spec.type == "web" and not spec.once
+        return Launched(HOST, self._ports.give(spec.instance) if serves else None)
 
     async def start(self, spec: LaunchSpec, at: Launched) -> None:
         """Run `spec`; raises Unavailable with the reason when it cannot."""
+        await self._start(spec, at, None)
+
+    async def attach(self, spec: LaunchSpec, at: Launched, window: Window | None) -> Terminal:
+        """The same, with its streams in our hand."""
+        near, far = terminals.open_terminal(window, self._owner(spec))
+        try:
+            await self._start(spec, at, far)
+        except BaseException:
+            near.close()
+            raise
+        finally:
+            far.close()
+        return near
+
+    async def enter(self, spec: LaunchSpec, at: Launched, window: Window | None) -> Visit:
+        """Run the command of `spec` inside the instance that it names."""
+        here = self._here.get(spec.instance)
+        if here is None or here.confined is None:
+            raise Unavailable(f"{spec.name} does not run.")
+        near, far = terminals.open_terminal(window, self._owner(spec))
+        profile = command.read_profile(_profile(spec.slug))
+        what = SandboxVisit(
+            argv=command.argv(spec.command),
+            env=command.environment(spec.env, profile, str(spec.name), at.port),
+            uid=spec.uid,
+            terminal=window is not None,
+        )
+        try:
+            entered = await self._sandboxes.enter(
+                here.confined, what, stdin=far.stdin, stdout=far.stdout, stderr=far.stderr
+            )
+        except BaseException:
+            near.close()
+            raise
+        finally:
+            far.close()
+        return LocalVisit(near, entered)
+
+    async def send(self, instance: str, what: signal.Signals) -> None:
+        """A signal to all of its processes."""
+        here = self._here.get(instance)
+        if here and here.confined:
+            here.confined.send_all(what)
+
+    def _owner(self, spec: LaunchSpec) -> int | None:
+        return spec.uid if os.geteuid() == 0 else None
+
+    async def _start(
+        self, spec: LaunchSpec, at: Launched, streams: terminals.FarEnd | None
+    ) -> None:
         here = self._here.setdefault(spec.instance, _Here())
         place = self._dynos / spec.instance
         try:
@@ -91,7 +167,7 @@ class LocalLauncher:
             with contextlib.suppress(OSError):
                 fcntl.fcntl(here.fifo, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
             await self._hold(spec.instance)
-            here.confined = await self._launch(place, spec, at)
+            here.confined = await self._launch(place, spec, at, streams)
         except OSError as error:
             raise Unavailable(f"{error.strerror or error}") from error
         self._watch(spec.instance, here)
@@ -111,7 +187,9 @@ class LocalLauncher:
             os.chown(place / "out", 0, spec.uid)
             os.chmod(place / "out", 0o620)
 
-    async def _launch(self, place: Path, spec: LaunchSpec, at: Launched) -> Confined:
+    async def _launch(
+        self, place: Path, spec: LaunchSpec, at: Launched, streams: terminals.FarEnd | None
+    ) -> Confined:
         profile = command.read_profile(_profile(spec.slug))
         confinement = Confinement(
             argv=command.argv(spec.command),
@@ -119,7 +197,16 @@ class LocalLauncher:
             uid=spec.uid,
             overlay=Overlay(spec.slug),
             hostname=f"{spec.type}-{spec.number}"[:63],
+            terminal=streams is not None and os.isatty(streams.stdin),
         )
+        if streams is not None:
+            return await self._sandboxes.launch(
+                confinement,
+                stdin=streams.stdin,
+                stdout=streams.stdout,
+                stderr=streams.stderr,
+                status_path=place / "status",
+            )
         write = _open(place / "out", os.O_WRONLY)
         try:
             # The dyno shares this open file with nobody: O_NONBLOCK is its own to set.
