@@ -141,7 +141,7 @@ class _Attached:
         while not (self._ended or self._gone) or self._to_user:
             self._turn()
         return self._ended or Ended(
-            None, "The connection broke off: the platform was stopped, or the network is gone."
+            None, "the connection broke off: the platform was stopped, or the network is gone"
         )
 
     def _turn(self) -> None:

@@ -65,7 +65,7 @@ async def attend(link: Link, process: Process, clock: Clock, idle_s: float = IDL
         why = "its client has gone"
         if idle.done():
             why = f"nothing was said for {idle_s:.0f} s"
-            telling = asyncio.create_task(link.finish(None, f"It was ended: {why}."))
+            telling = asyncio.create_task(link.finish(None, f"it was ended: {why}"))
         else:
             telling = asyncio.create_task(link.finish(None, ""))
         heard.cancel()
@@ -82,7 +82,7 @@ async def attend(link: Link, process: Process, clock: Clock, idle_s: float = IDL
     except asyncio.CancelledError:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):
-                await link.finish(None, "The platform was stopped while it ran.")
+                await link.finish(None, "the platform was stopped while it ran")
         raise
     finally:
         for task in tasks:

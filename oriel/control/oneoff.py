@@ -190,11 +190,11 @@ async def _attended(
     if link is None:
         instance.give_up_waiting(ATTACH_TIMEOUT_S)
         return
-    if window is None:
-        link.pipes()
+    asks_status = instance.spec.command != plain(instance.spec.command)
+    link.expect(terminal=window is not None, status=asks_status)
     terminal = await instance.attach(window)
     if terminal is None:
-        await link.finish(None, f"It could not be run: {instance.life.reason}.")
+        await link.finish(None, f"it {instance.life.reason}")
         return
     await attaching.attend(link, _OneOff(world, instance, terminal), world.clock)
 

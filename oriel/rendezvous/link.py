@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from oriel import frames
-from oriel.rendezvous.marker import Marker
+from oriel.rendezvous.marker import STATUS, Marker
 from oriel.rendezvous.tls import TlsStream
 
 GREETING = b"rendezvous\r\n"
@@ -56,11 +56,8 @@ Heard = Input | End | Resize | Signal
 class Link(Protocol):
     """A client that has come. One may hear while another sends."""
 
-    has_window: bool
-    """Whether it tells its window's size itself."""
-
-    def pipes(self) -> None:
-        """The program has no terminal."""
+    def expect(self, *, terminal: bool, status: bool) -> None:
+        """Whether the program has a terminal, and is asked to print its own exit status."""
         ...
 
     async def hear(self) -> Heard | None:
@@ -83,19 +80,19 @@ class Link(Protocol):
 class RawLink:
     """A client that speaks as Heroku's does."""
 
-    has_window = False
-
     def __init__(self, stream: TlsStream, rest: bytes) -> None:
         """`rest` came behind the first line."""
         self._stream = stream
         self._rest = rest
-        self._pipes = False
+        self._pipes = self._status = False
         self._marker = Marker()
         self._reading: asyncio.Task[bytes] | None = None
 
-    def pipes(self) -> None:
-        """The program has no terminal, so ^D must be told apart from data here."""
-        self._pipes = True
+    def expect(self, *, terminal: bool, status: bool) -> None:
+        """Without a terminal ^D must be told apart from data here; and a status that is waited
+        for has to come, though the program ended before it could print it.
+        """
+        self._pipes, self._status = not terminal, status
 
     async def hear(self) -> Heard | None:
         """What comes next."""
@@ -137,6 +134,8 @@ class RawLink:
         with contextlib.suppress(ConnectionError, OSError):
             if rest := self._marker.rest():
                 await self._stream.write(rest)
+            if self._status and not self._marker.is_told and code is not None:
+                await self._stream.write(STATUS + str(code).encode() + b"\n")
             if code is None and why:
                 await self._stream.write(f"\r\n !    {why}\r\n".encode())
         await self._stream.close()
@@ -144,8 +143,6 @@ class RawLink:
 
 class FrameLink:
     """A client that speaks frames."""
-
-    has_window = True
 
     def __init__(self, stream: TlsStream, rest: bytes) -> None:
         """`rest` came behind the first line."""
@@ -155,8 +152,8 @@ class FrameLink:
         self._heard: deque[Heard] = deque()
         self._credit = frames.CREDIT_BYTES
 
-    def pipes(self) -> None:
-        """Nothing is different."""
+    def expect(self, *, terminal: bool, status: bool) -> None:
+        """Nothing is different: the end has a frame of its own."""
 
     async def hear(self) -> Heard | None:
         """What comes next; a client that breaks the rules has gone."""

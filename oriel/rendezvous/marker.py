@@ -7,6 +7,7 @@ looks for it in every chunk by itself, so it must not be cut in two (heroku-cli-
 from __future__ import annotations
 
 SIGN = "\uffff".encode()
+STATUS = SIGN + b" heroku-command-exit-status: "
 BYTES_MAX = 64
 """A sign that no line's end follows within so many bytes is not the one that is looked for."""
 
@@ -17,6 +18,8 @@ class Marker:
     def __init__(self) -> None:
         """Nothing is held back."""
         self._held = b""
+        self.is_told = False
+        """Whether the marker has come."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """What may go now, in pieces that are to be sent one by one."""
@@ -25,6 +28,7 @@ class Marker:
         at = data.rfind(SIGN)
         if at >= 0 and b"\n" in data[at:]:
             end = data.index(b"\n", at) + 1
+            self.is_told = self.is_told or data[at:end].startswith(STATUS)
             return [each for each in (data[:at], data[at:end], *self.feed(data[end:])) if each]
         if at >= 0 and len(data) - at < BYTES_MAX:
             data, self._held = data[:at], data[at:]

@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from oriel import frames
 from oriel.clock import Clock, new_secret
@@ -106,7 +107,8 @@ class Rendezvous:
         """Whoever came to it; None when nobody did in time."""
         alarm = asyncio.ensure_future(self._clock.sleep(timeout_s))
         try:
-            await asyncio.wait({meeting.came, alarm}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {meeting.came, alarm}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             return meeting.came.result() if meeting.came.done() else None
         finally:
             alarm.cancel()

@@ -85,7 +85,7 @@ def run(
     terminal.note(f"Running {terminal.shown(ask['command'])} on {name}...")
     dyno = client.post(below("apps", name, "dynos"), ask).data
     terminal.note(f"{dyno['name']} ({dyno['size']})")
-    return _attached(dyno, "force_no_tty" not in ask, f"oriel ps:stop {dyno['name']} -a {name}")
+    return _attached(dyno, name, "force_no_tty" not in ask)
 
 
 @click.command(
@@ -122,7 +122,7 @@ def ps_exec(
     shown = terminal.shown(ask["command"])
     terminal.note(f"Running {shown} in {terminal.shown(dyno)} of {name}...")
     answer = client.post(below("apps", name, "dynos", dyno), ask).data
-    return _attached(answer, "force_no_tty" not in ask, "")
+    return _attached(answer, name, "force_no_tty" not in ask)
 
 
 def _is_dyno(word: str) -> bool:
@@ -183,7 +183,7 @@ def _detached(name: str, dyno: dict[str, Any], as_json: bool) -> int:
     return exits.DONE
 
 
-def _attached(dyno: dict[str, Any], tty: bool, stop: str) -> int:
+def _attached(dyno: dict[str, Any], app: str, tty: bool) -> int:
     """Stay with it to its end; the exit code."""
     from oriel.client import attach
 
@@ -192,12 +192,19 @@ def _attached(dyno: dict[str, Any], tty: bool, stop: str) -> int:
     try:
         ended = attach.attach(str(dyno["attach_url"]), str(own.get("authority") or ""), tty=tty)
     except attach.Interrupted:
-        hint = f" If it goes on: {stop}" if stop else ""
-        terminal.complain(f"Disconnected from {dyno['name']}; it was told to end.{hint}")
+        terminal.complain(
+            f"Disconnected from {dyno['name']}; what you ran there gets SIGHUP.",
+            f"See whether it has ended with: oriel ps -a {app}",
+        )
         return exits.INTERRUPTED
     if ended.code is not None and not ended.why:
         return int(ended.code)
-    terminal.complain(f"{dyno['name']}: {ended.why or 'its exit status is not known.'}")
+    if tty:
+        terminal.note("")  # The program's last line may not have ended.
+    terminal.complain(f"{dyno['name']}: {ended.why or 'its exit status is not known'}.")
+    if ended.code is None:
+        hint = f"oriel ps -a {app}, oriel logs --ps {dyno['name']} -a {app}"
+        terminal.complain(f"How it ended will be in: {hint}")
     return ended.code or BROKEN_OFF
 
 
