@@ -23,6 +23,9 @@ LONG = {
     "oriel/builder/tree.py": "run as a script of its own, so it can share nothing",
     "oriel/logplex/cursor.py": "one step from records to lines, with all that may cross it",
     "oriel/manifold/conductor.py": "every rule about slots and instances in one loop's hands",
+    "oriel/manifold/life.py": "one instance from its beginning to its end, attached ones too",
+    "oriel/manifold/local/launcher.py": "what a directory holds, from its making to its removal",
+    "oriel/manifold/machine.py": "one table, and a function for each of its rows",
     "oriel/router/render.py": "the configuration reads from top to bottom as HAProxy does",
 }
 """Modules over LINES_MAX, each with the reason why splitting would hide the story."""

@@ -61,7 +61,7 @@ class Life:
     attached: bool = False
     """Its client's: it is up, and not yet run, until the client has come."""
     doomed: bool = False
-    """It took too long to boot and is being killed: that it is ready now changes nothing."""
+    """It took too long, to boot or to end without its client, and is being killed."""
 
     @property
     def is_awaiting(self) -> bool:
@@ -262,8 +262,10 @@ def _hung_up(life: Life, event: Event) -> Step:
 
 
 def _not_detached(life: Life, _: Event) -> Step:
+    if life.doomed:
+        return life, ()
     reason = f"{life.reason}; killed, since it did not end on SIGHUP (R16)"
-    return replace(life, reason=reason), (Say(DETACH_ERROR), Kill())
+    return replace(life, reason=reason, doomed=True), (Say(DETACH_ERROR), Kill())
 
 
 def _boot_timed_out(life: Life, event: Event) -> Step:

@@ -72,6 +72,10 @@ class Link(Protocol):
         """Output, of kind `out` or `err`. Raises ConnectionError when the client has gone."""
         ...
 
+    def abort(self) -> None:
+        """Break off at once."""
+        ...
+
     async def finish(self, code: int | None, why: str) -> None:
         """The program has ended; comes back when the client knows, or is gone."""
         ...
@@ -126,6 +130,12 @@ class RawLink:
         """Output; both kinds are one."""
         for piece in self._marker.feed(data):
             await self._stream.write(piece)
+
+    def abort(self) -> None:
+        """Break off at once."""
+        if self._reading is not None:
+            self._reading.cancel()
+        self._stream.abort()
 
     async def finish(self, code: int | None, why: str) -> None:
         """Close; the code is in the output, where the client asked for it."""
@@ -195,6 +205,10 @@ class FrameLink:
         for start in range(0, len(data), frames.PAYLOAD_BYTES_MAX):
             piece = data[start : start + frames.PAYLOAD_BYTES_MAX]
             await self._stream.write(frames.frame(letter, piece))
+
+    def abort(self) -> None:
+        """Break off at once."""
+        self._stream.abort()
 
     async def finish(self, code: int | None, why: str) -> None:
         """Tell the end, and close."""

@@ -110,6 +110,10 @@ class Rendezvous:
             either: set[asyncio.Future[Any]] = {meeting.came, alarm}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             return meeting.came.result() if meeting.came.done() else None
+        except asyncio.CancelledError:
+            if meeting.came.done() and not meeting.came.cancelled():
+                meeting.came.result().abort()
+            raise
         finally:
             alarm.cancel()
             self._invitations.withdraw(meeting.secret)

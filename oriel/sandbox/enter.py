@@ -26,10 +26,9 @@ import select
 import signal
 import socket
 import termios
-import time
 from typing import Any, NoReturn
 
-from oriel.sandbox import linux
+from oriel.sandbox import linux, monitor
 
 DESCRIPTORS = 6
 """[plan, door, pidfd, stdin, stdout, stderr], in that order."""
@@ -45,9 +44,6 @@ KINDS = {
     "time": 0x00000080,
 }
 """What a process may have a namespace of, and setns(2)'s name for it."""
-
-HANG_UP_S = 10.0
-"""How long a program may take from SIGHUP to its end when nobody is left to talk to it."""
 
 _ERROR_FD, _FIRST_FREE = 3, 64
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP = 4, 38, 22
@@ -109,7 +105,7 @@ def _begin(door: socket.socket, received: list[int]) -> None:
         _tell(door, {"error": problem_text})
         os._exit(1)
     _tell(door, {"running": child})
-    _tell(door, {"exit-code": _attend(door, child, host)})
+    _tell(door, {"exit-code": monitor.attend(door, child, host)})
     os._exit(0)
 
 
@@ -263,68 +259,6 @@ def _limit(which: int, wanted: int) -> None:
     _, hard = resource.getrlimit(which)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(which, (most, most))
-
-
-def _attend(door: socket.socket, child: int, host: int) -> int:
-    """Pass signals on until the program has ended; its exit code, as a shell tells it."""
-    end = os.pidfd_open(child)
-    poll = select.poll()
-    poll.register(door, select.POLLIN)
-    poll.register(end, select.POLLIN)
-    deadline_s: float | None = None
-    while True:
-        left_ms = None
-        if deadline_s is not None:
-            left_ms = max(0.0, deadline_s - time.monotonic()) * 1000  # noqa: TID251 - no Clock here
-        ready = dict(poll.poll(left_ms))
-        if end in ready:
-            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            return code if code >= 0 else 128 - code
-        if not ready:
-            _kill_session(host, child)
-            continue
-        if not _pass_on(door, child):
-            poll.unregister(door)
-            deadline_s = time.monotonic() + HANG_UP_S  # noqa: TID251
-            _signal(child, signal.SIGHUP)
-
-
-def _pass_on(door: socket.socket, child: int) -> bool:
-    """Each byte is a signal for the program's process group; False when nobody sends any more."""
-    try:
-        received = door.recv(16)
-    except OSError:
-        return False
-    for number in received:
-        _signal(child, number)
-    return bool(received)
-
-
-def _signal(child: int, number: int) -> None:
-    # We are the one who waits for it, so the number is its own until then.
-    for whom in (child, -child):
-        try:
-            os.kill(whom, number)
-        except OSError:
-            continue
-        if number != signal.SIGHUP:
-            return
-
-
-def _kill_session(host: int, child: int) -> None:
-    """SIGKILL to the program and everything in its session."""
-    for name in os.listdir(host):
-        if not name.isdigit():
-            continue
-        try:
-            descriptor = os.open(f"{name}/stat", os.O_RDONLY | os.O_CLOEXEC, dir_fd=host)
-            with os.fdopen(descriptor, "rb") as file:
-                content = file.read()
-            if int(content[content.rindex(b")") + 2 :].split()[3]) == child:
-                os.kill(int(name), signal.SIGKILL)
-        except (OSError, ValueError):
-            continue
-    os.kill(child, signal.SIGKILL)
 
 
 def _read_plan(descriptor: int) -> dict[str, Any]:

@@ -5,23 +5,29 @@ besides the table.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oriel.manifold import machine
 from oriel.manifold.machine import (
     ENDED,
     TABLE,
+    Attached,
+    AttachTimedOut,
     Begun,
     BootTimedOut,
     Ended,
     Event,
     ExitTimedOut,
     Fate,
+    HungUp,
     Kill,
     Launch,
     Life,
+    NotDetached,
     NotLaunched,
     Order,
     Ready,
@@ -46,6 +52,11 @@ UP = Life("up", is_web=True)
 STOPPING = Life("stopping", is_web=True, fate="restart", reason="replaced by v74")
 CRASHED = Life("crashed", is_web=True, reason="exited with status 1")
 ONCE = Life("up", once=True)
+ATTACHED = Life("up", once=True, attached=True)
+AWAITING = replace(ATTACHED, reason=machine.AWAITING)
+ATTACHED_STOPPING = replace(
+    ATTACHED, state="stopping", fate="down", reason="stopped by kate", stopped_in="up"
+)
 ONCE_STOPPING = Life("stopping", once=True, fate="down", reason="stopped by kate", stopped_in="up")
 
 
@@ -184,6 +195,87 @@ ROWS: list[tuple[Life, Event, State, str, list[str]]] = [
         "stopped by kate",
         ["Process exited with status 143 ...", "State changed from up to complete"],
     ),
+    (
+        AWAITING,
+        Attached("bash"),
+        "up",
+        "",
+        ["Starting process with command `bash`", "<Launch>"],
+    ),
+    (
+        AWAITING,
+        AttachTimedOut(30),
+        "complete",
+        "no client came within 30 s (R13)",
+        [f"{machine.ATTACH_ERROR} ...", "State changed from up to complete"],
+    ),
+    (
+        AWAITING,
+        StopAsked("down", "stopped by kate"),
+        "complete",
+        "stopped by kate",
+        ["State changed from up to complete"],
+    ),
+    (
+        AWAITING,
+        Ended(LOST),
+        "complete",
+        "the platform was restarted before its client came",
+        ["State changed from up to complete"],
+    ),
+    (
+        ATTACHED,
+        NotLaunched("no room"),
+        "complete",
+        "could not be launched: no room",
+        [
+            "Error R99 (Platform error) -> Failed to launch the dyno: no room ...",
+            "State changed from up to complete",
+        ],
+    ),
+    (
+        ATTACHED,
+        HungUp("its client has gone"),
+        "up",
+        "its client has gone",
+        ["Client connection closed. Sending SIGHUP to all processes", "<HangUp>"],
+    ),
+    (
+        replace(ATTACHED, reason="its client has gone"),
+        NotDetached(),
+        "up",
+        "its client has gone; killed, since it did not end on SIGHUP (R16)",
+        [machine.DETACH_ERROR, "<Kill>"],
+    ),
+    (
+        ATTACHED_STOPPING,
+        HungUp("its client has gone"),
+        "stopping",
+        "stopped by kate",
+        ["Client connection closed. Sending SIGHUP to all processes", "<HangUp>"],
+    ),
+    (
+        ATTACHED_STOPPING,
+        NotDetached(),
+        "stopping",
+        "stopped by kate; killed, since it did not end on SIGHUP (R16)",
+        [machine.DETACH_ERROR, "<Kill>"],
+    ),
+    (Life(once=True, attached=True), Begun("bash"), "starting", "", ["<Await>"]),
+    (
+        Life("starting", once=True, attached=True),
+        Ready(),
+        "up",
+        machine.AWAITING,
+        ["State changed from starting to up", "Awaiting client"],
+    ),
+    (
+        Life(once=True, named=True),
+        Begun("rake x"),
+        "starting",
+        "",
+        ["Starting process with command `rake x`", "<Launch>"],
+    ),
 ]
 
 
@@ -211,6 +303,10 @@ EVENTS: list[Event] = [
     ExitTimedOut(30),
     Ended(Exit(1)),
     Ended(LOST),
+    Attached("x"),
+    AttachTimedOut(30),
+    HungUp("x"),
+    NotDetached(),
 ]
 STATES: list[State] = ["new", "starting", "up", "stopping", "crashed", "complete", "down"]
 

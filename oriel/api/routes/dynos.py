@@ -55,6 +55,8 @@ async def stop(call: Call) -> Response:
 
 async def run(call: Call) -> Response:
     """Run a one-off dyno."""
+    # First of all: of an app of somebody else's nothing is said, not even what was wrong.
+    await access.app_of(call.world, call.actor, call.path("app"))
     ask = _ask(call.body, attach=call.body.optional_flag("attach") or False)
     started = await oneoff.run(call.world, call.actor, call.path("app"), ask)
     return reply(_started(call, started), 201)
@@ -62,6 +64,7 @@ async def run(call: Call) -> Response:
 
 async def run_inside(call: Call) -> Response:
     """Run a command inside a running dyno; its client is always attached."""
+    await access.app_of(call.world, call.actor, call.path("app"))
     ask = _ask(call.body, attach=True)
     started = await execs.enter(call.world, call.actor, call.path("app"), call.path("dyno"), ask)
     return reply(_started(call, started), 201)

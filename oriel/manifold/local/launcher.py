@@ -28,7 +28,7 @@ from oriel.manifold import command
 from oriel.manifold.launcher import Found, Launched, LaunchSpec, OnExit, Terminal, Visit, Window
 from oriel.manifold.local import terminals
 from oriel.manifold.local.ports import Ports
-from oriel.sandbox import Confined, Confinement, Entered, Overlay, Sandboxes
+from oriel.sandbox import Confined, Confinement, Overlay, Sandboxes
 from oriel.sandbox import Visit as SandboxVisit
 from oriel.sandbox.confinement import LOST, Exit
 
@@ -58,28 +58,6 @@ class _Here:
     fifo: int | None = None
     confined: Confined | None = None
     watch: asyncio.Task[None] | None = None
-
-
-class LocalVisit:
-    """A process that was started inside an instance."""
-
-    def __init__(self, terminal: Terminal, entered: Entered) -> None:
-        """Takes over both."""
-        self.terminal = terminal
-        self._entered = entered
-
-    async def wait(self) -> Exit:
-        """Come back when it has ended."""
-        return await self._entered.wait()
-
-    async def send(self, what: signal.Signals) -> None:
-        """A signal to it."""
-        await self._entered.send(what)
-
-    def close(self) -> None:
-        """Hang up."""
-        self.terminal.close()
-        self._entered.close()
 
 
 class LocalLauncher:
@@ -145,7 +123,7 @@ class LocalLauncher:
             raise
         finally:
             far.close()
-        return LocalVisit(near, entered)
+        return terminals.LocalVisit(near, entered)
 
     async def send(self, instance: str, what: signal.Signals) -> None:
         """A signal to all of its processes."""

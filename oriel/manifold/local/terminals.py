@@ -11,11 +11,13 @@ import contextlib
 import fcntl
 import os
 import pty
+import signal
 import struct
 import termios
 from dataclasses import dataclass
 
-from oriel.manifold.launcher import Window
+from oriel.manifold.launcher import Terminal, Window
+from oriel.sandbox import Entered, Exit
 
 CHUNK_BYTES = 64 * 1024
 _IFLAG, _CC = 0, 6
@@ -132,6 +134,28 @@ class LocalTerminal:
             for descriptor in descriptors:
                 if descriptor in self._all:
                     (loop.remove_writer if writing else loop.remove_reader)(descriptor)
+
+
+class LocalVisit:
+    """A process that was started inside an instance."""
+
+    def __init__(self, terminal: Terminal, entered: Entered) -> None:
+        """Takes over both."""
+        self.terminal = terminal
+        self._entered = entered
+
+    async def wait(self) -> Exit:
+        """Come back when it has ended."""
+        return await self._entered.wait()
+
+    async def send(self, what: signal.Signals) -> None:
+        """A signal to it."""
+        await self._entered.send(what)
+
+    def close(self) -> None:
+        """Hang up."""
+        self.terminal.close()
+        self._entered.close()
 
 
 def open_terminal(window: Window | None, uid: int | None) -> tuple[LocalTerminal, FarEnd]:
