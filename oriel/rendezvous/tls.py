@@ -87,12 +87,22 @@ class TlsStream:
                     while await self._recv():
                         pass
         finally:
-            self._sock.close()
+            self._close_socket()
 
     def abort(self) -> None:
         """Close at once, with a reset: the other side must not take it for an orderly end."""
         with contextlib.suppress(OSError):
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self._close_socket()
+
+    def _close_socket(self) -> None:
+        """Close it, and have the loop forget it first: whoever still reads from it would otherwise
+        take away the reader of the next one that gets its number.
+        """
+        if self._sock.fileno() >= 0:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._sock)
+            loop.remove_writer(self._sock)
         self._sock.close()
 
     async def _flush(self) -> None:

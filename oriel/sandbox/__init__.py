@@ -4,9 +4,9 @@ Must not know dynos, builds or apps: the manifold and the builder say what to co
 
 Read in this order: `confinement` (the values), `system` (what of the machine is shown), `render`
 (a confinement as bubblewrap's arguments; pure), `linux` (system calls), `spawner` (the fork
-server, a process of its own), `enter` and `monitor` (a second program inside), `status` (what bubblewrap tells;
-pure), `confined` (one running sandbox), `entered` (that second program, from outside), `sandboxes`
-(the shell), `capabilities` (what this machine allows).
+server, a process of its own), `enter` and `monitor` (a second program inside), `status` (what
+bubblewrap tells; pure), `confined` (one running sandbox), `entered` (that second program, from
+outside), `sandboxes` (the shell), `capabilities` (what this machine allows).
 """
 
 from __future__ import annotations

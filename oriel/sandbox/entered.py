@@ -54,6 +54,8 @@ class Entered:
         """Let go of it, whether it has ended or not."""
         if self._watch is not None:
             self._watch.cancel()
+        # The loop forgets it first, or the next descriptor of that number would lose its reader.
+        asyncio.get_running_loop().remove_reader(self._door)
         self._door.close()
         if not self._over.done():
             self._over.set_result(LOST)
