@@ -10,6 +10,8 @@ RELEASE_FAILED = 11
 UNKNOWN_COMMAND = 127
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+BROKEN_OFF = 255
+"""How an attached program ended is not known; the code that ssh has for it."""
 
 CODES = {
     "fault": FAILED,

@@ -169,6 +169,7 @@ def _announce(
     say("Oriel is up.")
     say(f"  API and git  {chosen.api_url}")
     say(f"  Apps         {chosen.apps_url}")
+    say(f"  Attaching    {chosen.rendezvous} (TLS, certificate: oriel ca)")
     say(f"  Data         {layout.data}")
     if chosen.insecure_http and not chosen.api.is_loopback and not chosen.tls_cert:
         say("  WARNING: the API is open to the network without TLS (--insecure-http).")

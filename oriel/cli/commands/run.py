@@ -13,9 +13,6 @@ from oriel.cli import exits, render, session, terminal
 from oriel.cli.options import example, with_app, with_json, wrong
 from oriel.client.address import below
 
-BROKEN_OFF = 255
-"""The exit code when the program's own is not known, as ssh has it."""
-
 _ARGUMENTS = {"ignore_unknown_options": True, "allow_interspersed_args": False}
 
 _tty_option = click.option(
@@ -205,7 +202,7 @@ def _attached(dyno: dict[str, Any], app: str, tty: bool) -> int:
     if ended.code is None:
         hint = f"oriel ps -a {app}, oriel logs --ps {dyno['name']} -a {app}"
         terminal.complain(f"How it ended will be in: {hint}")
-    return ended.code or BROKEN_OFF
+    return ended.code or exits.BROKEN_OFF
 
 
 @click.command(
