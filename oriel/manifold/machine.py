@@ -246,13 +246,15 @@ def _attach_timed_out(life: Life, event: Event) -> Step:
     if not life.is_awaiting:
         return life, ()
     reason = f"no client came within {event.timeout_s:.0f} s (R13)"
-    return _end_unrun(life, reason, Say(ATTACH_ERROR, last=True))
+    return _end_unrun(life, reason, Say(ATTACH_ERROR))
 
 
 def _end_unrun(life: Life, reason: str, *lines: Order) -> Step:
-    """The end of one of which nothing ever ran."""
+    """The end of one of which nothing ever ran. Its last line waits for words that never come, so
+    that it is cleaned away as any other.
+    """
     ended = replace(life, state="complete", reason=reason)
-    return ended, (*lines, *_end_line(life, ended))
+    return ended, (*lines, Say(_changed("up", "complete"), last=True))
 
 
 def _hung_up(life: Life, event: Event) -> Step:

@@ -6,15 +6,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from oriel.clock import SystemClock, new_id
-from oriel.manifold.launcher import Launched, Launcher, LaunchSpec
+from oriel.faults import Unavailable
+from oriel.manifold.launcher import Launched, Launcher, LaunchSpec, Window
 from oriel.manifold.local.launcher import LocalLauncher
 from oriel.sandbox import Exit, Sandboxes
 from tests.fakes.launcher import FakeLauncher
@@ -150,8 +153,8 @@ class Hand:
         self.ends: list[tuple[str, Exit]] = []
         bench.launcher.listen(lambda instance, exit_: self.ends.append((instance, exit_)))
 
-    async def start(self, command: str, type: str = "worker") -> LaunchSpec:
-        spec = LaunchSpec(
+    def spec(self, command: str, type: str = "worker") -> LaunchSpec:
+        return LaunchSpec(
             instance=new_id().replace("-", ""),
             app_id="app",
             app="sushi",
@@ -165,6 +168,9 @@ class Hand:
             slug=self.bench.slug,
             env={"SECRET": "s3cret"},
         )
+
+    async def start(self, command: str, type: str = "worker") -> LaunchSpec:
+        spec = self.spec(command, type)
         await self.bench.launcher.start(spec, self.bench.launcher.place(spec))
         return spec
 
@@ -329,5 +335,44 @@ def test_one_that_ends_while_nobody_watches(tell: Tell) -> None:
         if not await ended():
             await hand.end_of(spec)
         assert len(hand.ends) <= 1
+
+    tell(story)
+
+
+def test_one_whose_streams_are_a_clients(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = replace(hand.spec("exit 3", type="run"), once=True, attached=True)
+        launcher = hand.bench.launcher
+        terminal = await launcher.attach(spec, launcher.place(spec), Window(100, 30))
+        assert await hand.end_of(spec) == Exit(3)
+        assert await terminal.read() is None
+        assert hand.bench.said(spec.instance) == ""
+        terminal.close()
+        await launcher.clean(spec.instance)
+
+    tell(story)
+
+
+def test_a_signal_to_all_of_it(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await hand.start("echo up; sleep 1000")
+        await hand.says(spec, "up")
+        await hand.bench.launcher.send(spec.instance, signal.SIGHUP)
+        assert await hand.end_of(spec) == Exit.of(129)
+        await hand.bench.launcher.send(spec.instance, signal.SIGHUP)
+        await hand.bench.launcher.send("nobody", signal.SIGHUP)
+
+    tell(story)
+
+
+def test_what_does_not_run_is_not_entered(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await hand.start("exit 0")
+        await hand.end_of(spec)
+        launcher = hand.bench.launcher
+        with pytest.raises(Unavailable):
+            await launcher.enter(spec, Launched("", None), None)
+        with pytest.raises(Unavailable):
+            await launcher.enter(replace(spec, instance="nobody"), Launched("", None), None)
 
     tell(story)

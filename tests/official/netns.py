@@ -1,8 +1,8 @@
-"""A network of its own for a program that must reach a port or two of this machine and nothing else.
+"""A network of its own for a program that must reach some ports of this machine and nothing else.
 
-A thread makes a network namespace and, inside it, a listener on 127.0.0.1 for each; sockets belong to the
-namespace where they were made, so that an ordinary thread can accept from it and connect, outside,
-to the real port. The program enters the namespace by `nsenter`. Needs root.
+A thread makes a network namespace and, inside it, a listener on 127.0.0.1 for each; sockets belong
+to the namespace where they were made, so that an ordinary thread can accept from it and connect,
+outside, to the real port. The program enters the namespace by `nsenter`. Needs root.
 """
 
 from __future__ import annotations

@@ -191,7 +191,10 @@ def test_a_terminal(app: AppCopy) -> None:
     time.sleep(0.3)
     terminal.type("\x1a")
     terminal.wait_for("Stopped")
-    terminal.type("kill -9 %1; wait; exit 7\r")
+    terminal.type("fg\r")
+    time.sleep(0.3)
+    terminal.type("\x03")
+    terminal.type("exit 7\r")
     assert terminal.end() == 7, terminal.seen
 
 
