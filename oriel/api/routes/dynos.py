@@ -82,9 +82,7 @@ def _certificate(call: Call) -> str:
 
 
 def _ask(body: Body, *, attach: bool) -> Ask:
-    env = body.values.get("env") or {}
-    if not isinstance(env, dict) or not all(isinstance(each, str) for each in env.values()):
-        raise faults.Invalid('"env" has to be an object of texts, as in {"NAME": "value"}.')
+    env = _env(body.values.get("env") or {})
     time_to_live_s = body.optional_number("time_to_live")
     return Ask(
         command=body.text("command", hint="As in: oriel run bash"),
@@ -95,6 +93,13 @@ def _ask(body: Body, *, attach: bool) -> Ask:
         type=body.reference("type") or oneoff.TYPE,
         time_to_live_s=oneoff.TIME_TO_LIVE_MAX_S if time_to_live_s is None else time_to_live_s,
     )
+
+
+def _env(given: object) -> dict[str, str]:
+    """Variables; Heroku's command line sends COLUMNS and LINES as numbers."""
+    if isinstance(given, dict) and all(type(each) in (str, int) for each in given.values()):
+        return {name: str(value) for name, value in given.items()}
+    raise faults.Invalid('"env" has to be an object of texts, as in {"NAME": "value"}.')
 
 
 def _window(body: Body, env: dict[str, str]) -> Window:
