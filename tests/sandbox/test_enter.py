@@ -14,9 +14,11 @@ import socket
 import struct
 import termios
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
+from oriel.clock import new_id
 from oriel.faults import Unavailable
 from oriel.sandbox import Entered, Exit, Visit
 
@@ -298,3 +300,40 @@ def test_only_the_three_streams_are_inherited(play: Play) -> None:
         assert "oriel" not in text
 
     play(story)
+
+
+def a_group() -> Path | None:
+    """A cgroup of our own in a hierarchy that may be written, v2 or v1."""
+    for top in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids"):
+        place = Path(top) / f"oriel-test-{new_id()}"
+        if (Path(top) / "cgroup.procs").exists():
+            try:
+                place.mkdir()
+            except OSError:
+                continue
+            return place
+    return None
+
+
+def test_it_is_in_the_sandboxs_cgroup(play: Play) -> None:
+    group = a_group()
+    if group is None:
+        pytest.skip("no cgroup can be made here")
+
+    async def story(bench: Bench) -> None:
+        running = await bench.begin("echo ready; exec sleep 100")
+        await running.line()
+        (group / "cgroup.procs").write_text(str(running.confined.child_pid))
+        entered, read = await visit(bench, running, "echo in; sleep 100 & wait")
+        assert os.read(read, 10) == b"in\n"
+        inside = set((group / "cgroup.procs").read_text().split())
+        assert len(inside) == 3, "pid 1, the shell that was started, and its child"
+        await running.confined.kill()
+        await entered.wait()
+        entered.close()
+        os.close(read)
+
+    try:
+        play(story)
+    finally:
+        group.rmdir()
