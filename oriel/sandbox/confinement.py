@@ -91,7 +91,7 @@ class Visit:
     processes: int = 256
     terminal: bool = False
     filter: bytes = b""
-    """The sandbox's system call filter, as the kernel takes it; empty where it has none."""
+    """A system call filter, as the kernel takes it, in the place of the one of all sandboxes."""
 
 
 @dataclass(frozen=True, slots=True)

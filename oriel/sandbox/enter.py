@@ -174,16 +174,21 @@ def _differing(pid: int) -> int:
 
 
 def _check_filter(plan: dict[str, Any]) -> None:
-    """Refuse to run beside a filter without it."""
-    if not plan["filter"] and _filters(plan["pid"]) > _filters("self"):
+    """Refuse to run beside a filter without it. Pid 1 may have none, though its children do."""
+    first = plan["pid"]
+    most = max(_filters(pid) for pid in (first, *linux.children(first)))
+    if not plan["filter"] and most > _filters("self"):
         raise PermissionError(1, "its system call filter is not known")
 
 
 def _filters(pid: int | str) -> int:
-    with open(f"/proc/{pid}/status") as file:
-        for line in file:
-            if line.startswith("Seccomp_filters:"):
-                return int(line.split()[1])
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            for line in file:
+                if line.startswith("Seccomp_filters:"):
+                    return int(line.split()[1])
+    except OSError:
+        pass  # it has ended
     return 0
 
 

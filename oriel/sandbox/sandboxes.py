@@ -47,6 +47,8 @@ class Sandboxes:
         self._launching: set[asyncio.Future[Confined]] = set()
         self._running: weakref.WeakSet[Confined] = weakref.WeakSet()
         self._boot_id = linux.boot_id()
+        self._filter = ""
+        """The filter of system calls that sandboxes run under, in hexadecimal."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -159,7 +161,7 @@ class Sandboxes:
             "env": dict(what.env),
             "pid": where.child_pid,
             "uid": what.uid if self.capabilities.root else None,
-            "filter": base64.b64encode(what.filter).decode(),
+            "filter": base64.b64encode(what.filter or bytes.fromhex(self._filter)).decode(),
         }
         request = json.dumps(plan).encode()
         if len(request) > self._limits.request_bytes:

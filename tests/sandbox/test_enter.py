@@ -30,6 +30,17 @@ Play = Callable[[Callable[[Bench], Awaitable[None]]], None]
 ENV = {"HOME": "/app", "PATH": "/usr/bin:/bin", "COLOUR": "blue"}
 
 
+UNDER_FILTER = """
+import ctypes, struct, time
+libc = ctypes.CDLL(None)
+program = ctypes.create_string_buffer({program!r})
+told = struct.pack("HxxxxxxP", 4, ctypes.addressof(program))
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, told, 0, 0) == 0
+print("ready", flush=True)
+time.sleep(100)
+"""
+
+
 async def visit(bench: Bench, where: Running, script: str, **more: object) -> tuple[Entered, int]:
     """Start a script inside; what it prints comes out of the descriptor."""
     read, write = os.pipe()
@@ -283,6 +294,14 @@ def test_a_filter_is_installed_and_one_that_is_not_known_is_not_gone_around(play
         _, text = await said(bench, running, "uname 2>&1; grep Seccomp: /proc/self/status")
         assert text.startswith("Linux")
         _, text = await said(bench, running, "uname 2>&1; true", filter=refuse_uname)
+        assert "Operation not permitted" in text
+        # The sandbox's own program runs under a filter: one more without it is refused.
+        (bench.slug / "filtered.py").write_text(UNDER_FILTER.format(program=refuse_uname))
+        filtered = await bench.begin("exec python3 /app/filtered.py")
+        assert await filtered.line() == "ready"
+        with pytest.raises(Unavailable, match="filter is not known"):
+            await said(bench, filtered, "true")
+        _, text = await said(bench, filtered, "uname 2>&1; true", filter=refuse_uname)
         assert "Operation not permitted" in text
 
     play(story)
