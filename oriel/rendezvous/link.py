@@ -64,6 +64,10 @@ class Link(Protocol):
         """What comes next; None when the client has gone."""
         ...
 
+    async def gone(self) -> None:
+        """Come back when the client has gone, though what it said before was not yet heard."""
+        ...
+
     async def taken(self, count: int) -> None:
         """So many bytes of input were taken."""
         ...
@@ -122,6 +126,10 @@ class RawLink:
     async def _read(self) -> bytes:
         reading, self._reading = self._reading, None
         return await (reading or self._stream.read())
+
+    async def gone(self) -> None:
+        """Come back when the client has gone."""
+        await self._stream.gone()
 
     async def taken(self, count: int) -> None:
         """Not told."""
@@ -193,6 +201,10 @@ class FrameLink:
             if name not in frames.SIGNALS:
                 raise frames.Malformed("no such signal")
             self._heard.append(Signal(signal.Signals[f"SIG{name}"]))
+
+    async def gone(self) -> None:
+        """Come back when the client has gone."""
+        await self._stream.gone()
 
     async def taken(self, count: int) -> None:
         """Tell it, so that it may send as much again."""

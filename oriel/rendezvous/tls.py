@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import ssl
 
@@ -88,6 +89,24 @@ class TlsStream:
                         pass
         finally:
             self._close_socket()
+
+    async def gone(self) -> None:
+        """Come back when the other side is gone, though what it sent before was not read."""
+        loop = asyncio.get_running_loop()
+        gone: asyncio.Future[None] = loop.create_future()
+
+        def wake() -> None:
+            if not gone.done():
+                gone.set_result(None)
+
+        # The loop's own poll knows only "can be read", which it can for as long as nobody reads.
+        with select.epoll() as poll:
+            poll.register(self._sock, select.EPOLLRDHUP)
+            loop.add_reader(poll.fileno(), wake)
+            try:
+                await gone
+            finally:
+                loop.remove_reader(poll.fileno())
 
     def abort(self) -> None:
         """Close at once, with a reset: the other side must not take it for an orderly end."""

@@ -25,6 +25,7 @@ class FakeLink:
         self.sent: list[tuple[str, bytes]] = []
         self.took = 0
         self.finished: tuple[int | None, str] | None = None
+        self.is_gone = asyncio.Event()
         self.reads = asyncio.Event()
         self.reads.set()
 
@@ -33,6 +34,9 @@ class FakeLink:
 
     async def hear(self) -> Heard | None:
         return await self.heard.get()
+
+    async def gone(self) -> None:
+        await self.is_gone.wait()
 
     async def taken(self, count: int) -> None:
         self.took += count
@@ -168,5 +172,40 @@ def test_when_the_platform_stops_the_client_hears_of_it() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert link.finished == (None, "the platform was stopped while it ran")
+
+    tell(story)
+
+
+def test_a_process_that_does_not_read_is_interrupted_all_the_same() -> None:
+    async def story(
+        link: FakeLink, process: FakeProcess, clock: SteppedClock, task: asyncio.Task[Exit | None]
+    ) -> None:
+        process.fake.reads.clear()
+        for each in (Input(b"x" * 100_000), Input(b"y"), Signal(signal.SIGINT), Resize(9, 9)):
+            link.heard.put_nowait(each)
+        await settle()
+        assert (process.signals, process.fake.window) == ([signal.SIGINT], Window(9, 9))
+        assert link.took == 0
+        process.fake.reads.set()
+        await settle()
+        assert link.took == 100_001
+        process.end(130)
+        assert await task == Exit.of(130)
+
+    tell(story)
+
+
+def test_a_client_that_goes_is_seen_though_nobody_reads_what_it_said() -> None:
+    async def story(
+        link: FakeLink, process: FakeProcess, clock: SteppedClock, task: asyncio.Task[Exit | None]
+    ) -> None:
+        process.fake.reads.clear()
+        for _ in range(20):
+            link.heard.put_nowait(Input(b"x" * 16_384))
+        await settle()
+        assert link.heard.qsize() == 4, "no more is taken than may wait"
+        link.is_gone.set()
+        assert await task is None
+        assert process.hung_up == "its client has gone"
 
     tell(story)

@@ -46,6 +46,9 @@ class FakeTerminal:
         self.heard = b""
         self.at_end = False
         self.closed = False
+        self.reads = asyncio.Event()
+        """Whether its process takes what is written."""
+        self.reads.set()
         self._said: asyncio.Queue[tuple[str, bytes] | None] = asyncio.Queue()
 
     def say(self, data: bytes, kind: str = "out") -> None:
@@ -59,6 +62,7 @@ class FakeTerminal:
         return await self._said.get()
 
     async def write(self, data: bytes) -> None:
+        await self.reads.wait()
         self.heard += data
 
     async def end_input(self) -> None:

@@ -4,6 +4,7 @@ becomes of them when the client or the platform is killed; and who may not.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -448,3 +449,28 @@ def test_a_hundred_megabytes(app: AppCopy) -> None:
 def test_help_has_examples(app: AppCopy) -> None:
     ran: Ran = app.oriel("ca", "--help")
     assert "NODE_EXTRA_CA_CERTS" in ran.out
+
+
+def test_a_program_that_does_not_read(app: AppCopy) -> None:
+    """A client with more input than anybody takes: ^C gets through, and so does its end."""
+    command = "trap 'echo got it; exit 3' INT; echo in; sleep 99 & wait"
+    process = subprocess.Popen(
+        ["oriel", "run", "-a", "foobaz", command],
+        env=app.user.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    os.set_blocking(process.stdin.fileno(), False)
+    assert process.stdout.readline() == b"in\n"
+    for _ in range(40):
+        with contextlib.suppress(BlockingIOError):
+            os.write(process.stdin.fileno(), b"x" * 65536)
+        time.sleep(0.005)  # For the client to take what it will.
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == b"got it\n"
+    assert process.wait(20) == 3
+    process.stdin.close()
+    process.stdout.close()
