@@ -17,7 +17,6 @@ from oriel.control.world import World
 from oriel.ledger import App, releases
 from oriel.lexicon import Actor
 from oriel.manifold import Dyno, Exit, Once, Terminal, Visit, Wish
-from oriel.manifold.command import plain
 from oriel.rendezvous import Link, Meeting
 
 VISITS_MAX = 50
@@ -77,8 +76,7 @@ async def _attended(
     if link is None:
         return
     once = Once(dyno.name, ask.command, env=ask.env)
-    asks_status = ask.command != plain(ask.command)
-    link.expect(terminal=ask.window is not None, status=asks_status)
+    oneoff.expect(link, ask)
     ended = await _together(world, dyno, wish, once, link, ask)
     how = f" with status {ended.code}" if ended and ended.code is not None else ""
     text = f"Process started in {dyno.name} exited{how}"

@@ -32,7 +32,7 @@ from oriel.lexicon import (
 )
 from oriel.manifold import Dyno, Exit, Instance, Once, Terminal, Window, Wish
 from oriel.manifold.command import plain
-from oriel.rendezvous import Meeting
+from oriel.rendezvous import Link, Meeting
 
 ATTACH_TIMEOUT_S = 30.0
 """How long a client may take to come (heroku-facts C, R13)."""
@@ -59,6 +59,8 @@ class Ask:
     """Over the app's config; its values are never told."""
     window: Window | None = None
     """The size of the client's terminal; None where the process shall have pipes."""
+    piped: bool = False
+    """Whether the client's own input is a pipe, as far as it tells."""
     size: str | None = None
     type: str = TYPE
     time_to_live_s: int = TIME_TO_LIVE_MAX_S
@@ -98,7 +100,7 @@ async def run(world: World, actor: Actor, app: str, ask: Ask) -> Started:
     await world.db.write(lambda conn: _tell(conn, world, actor, found, once))
     instance = world.conductor.begin_once(wish, once)
     if meeting is not None:
-        world.sessions.begin(_attended(world, instance, meeting, ask.window))
+        world.sessions.begin(_attended(world, instance, meeting, ask))
     return Started(found, instance.dyno(), meeting)
 
 
@@ -182,21 +184,24 @@ def told(command: str) -> str:
     return re.sub(r"[^ -~\u00a0-\U0010ffff]+", " ", plain(command))
 
 
-async def _attended(
-    world: World, instance: Instance, meeting: Meeting, window: Window | None
-) -> None:
+async def _attended(world: World, instance: Instance, meeting: Meeting, ask: Ask) -> None:
     """From the wait for its client to its end."""
     link = await world.meetings().meet(meeting, ATTACH_TIMEOUT_S)
     if link is None:
         instance.give_up_waiting(ATTACH_TIMEOUT_S)
         return
-    asks_status = instance.spec.command != plain(instance.spec.command)
-    link.expect(terminal=window is not None, status=asks_status)
-    terminal = await instance.attach(window)
+    expect(link, ask)
+    terminal = await instance.attach(ask.window)
     if terminal is None:
         await link.finish(None, f"it {instance.life.reason}")
         return
     await attaching.attend(link, _OneOff(world, instance, terminal), world.clock)
+
+
+def expect(link: Link, ask: Ask) -> None:
+    """Tell a link what it has to know of what was asked for."""
+    status = ask.command != plain(ask.command)
+    link.expect(terminal=ask.window is not None, status=status, piped=ask.piped)
 
 
 class _OneOff:

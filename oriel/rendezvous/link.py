@@ -22,6 +22,9 @@ END_QUIET_S = 0.2
 """The official client ends its input with ^D, which may also be data: it is an end when nothing
 follows within this time."""
 
+INPUT_OVER_S = 1.0
+"""How long the end of a piped input is waited for when the program has ended before it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Input:
@@ -56,8 +59,10 @@ Heard = Input | End | Resize | Signal
 class Link(Protocol):
     """A client that has come. One may hear while another sends."""
 
-    def expect(self, *, terminal: bool, status: bool) -> None:
-        """Whether the program has a terminal, and is asked to print its own exit status."""
+    def expect(self, *, terminal: bool, status: bool, piped: bool) -> None:
+        """Whether the program has a terminal, and is asked to print its own exit status; whether
+        the client's own input is a pipe.
+        """
         ...
 
     async def hear(self) -> Heard | None:
@@ -92,15 +97,18 @@ class RawLink:
         """`rest` came behind the first line."""
         self._stream = stream
         self._rest = rest
-        self._pipes = self._status = False
+        self._pipes = self._status = self._piped = False
+        self._input_over = asyncio.Event()
+        """The client has nothing more to write."""
         self._marker = Marker()
         self._reading: asyncio.Task[bytes] | None = None
 
-    def expect(self, *, terminal: bool, status: bool) -> None:
-        """Without a terminal ^D must be told apart from data here; and a status that is waited
-        for has to come, though the program ended before it could print it.
+    def expect(self, *, terminal: bool, status: bool, piped: bool) -> None:
+        """Without a terminal ^D must be told apart from data here; a status that is waited for
+        has to come, though the program ended before it could print it; and a client that finds
+        us gone when it writes the ^D behind a piped input ends in an error.
         """
-        self._pipes, self._status = not terminal, status
+        self._pipes, self._status, self._piped = not terminal, status, piped
 
     async def hear(self) -> Heard | None:
         """What comes next."""
@@ -108,6 +116,8 @@ class RawLink:
             data, self._rest = self._rest, b""
         else:
             data = await self._read()
+        if not data or data.endswith(END_OF_INPUT):
+            self._input_over.set()
         if not data:
             return None
         if not self._pipes or not data.endswith(END_OF_INPUT):
@@ -146,7 +156,13 @@ class RawLink:
         self._stream.abort()
 
     async def finish(self, code: int | None, why: str) -> None:
-        """Close; the code is in the output, where the client asked for it."""
+        """Close; the code is in the output, where the client asked for it. Somebody hears
+        meanwhile.
+        """
+        if self._piped:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(INPUT_OVER_S):
+                    await self._input_over.wait()
         if self._reading is not None:
             self._reading.cancel()
         with contextlib.suppress(ConnectionError, OSError):
@@ -170,7 +186,7 @@ class FrameLink:
         self._heard: deque[Heard] = deque()
         self._credit = frames.CREDIT_BYTES
 
-    def expect(self, *, terminal: bool, status: bool) -> None:
+    def expect(self, *, terminal: bool, status: bool, piped: bool) -> None:
         """Nothing is different: the end has a frame of its own."""
 
     async def hear(self) -> Heard | None:

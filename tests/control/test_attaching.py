@@ -29,7 +29,7 @@ class FakeLink:
         self.reads = asyncio.Event()
         self.reads.set()
 
-    def expect(self, *, terminal: bool, status: bool) -> None:
+    def expect(self, *, terminal: bool, status: bool, piped: bool) -> None:
         return
 
     async def hear(self) -> Heard | None:

@@ -131,7 +131,7 @@ def test_what_is_typed_while_it_ends_costs_no_output(tell: Callable[[Story], Non
 def test_the_end_of_input_without_a_terminal(tell: Callable[[Story], None]) -> None:
     async def story(place: Place) -> None:
         link, (_, writer) = await place.met()
-        link.expect(terminal=False, status=False)
+        link.expect(terminal=False, status=False, piped=True)
         writer.write(b"a\x04b\x04")
         assert await link.hear() == Input(b"a\x04b")
         assert await link.hear() == End()
@@ -143,11 +143,32 @@ def test_a_status_that_the_program_did_not_come_to_tell(tell: Callable[[Story], 
     async def story(place: Place) -> None:
         link, (reader, writer) = await place.met()
         await reader.readline()
-        link.expect(terminal=True, status=True)
+        link.expect(terminal=True, status=True, piped=False)
         ending = asyncio.create_task(link.finish(9, ""))
         assert await reader.read() == "\uffff heroku-command-exit-status: 9\n".encode()
         writer.close()
         await ending
+
+    tell(story)
+
+
+def test_the_end_of_a_piped_input_is_waited_for(tell: Callable[[Story], None]) -> None:
+    """The official program writes it without looking, and fails when nobody is there."""
+
+    async def story(place: Place) -> None:
+        link, (reader, writer) = await place.met()
+        await reader.readline()
+        link.expect(terminal=True, status=False, piped=True)
+        hearing = asyncio.create_task(link.hear())
+        ending = asyncio.create_task(link.finish(0, ""))
+        await asyncio.sleep(0.05)
+        assert not ending.done()
+        assert not reader.at_eof()
+        writer.write(b"\x04")
+        assert await reader.read() == b""
+        writer.close()
+        await ending
+        await hearing
 
     tell(story)
 

@@ -343,7 +343,7 @@ def test_it_is_in_the_sandboxs_cgroup(play: Play) -> None:
         running = await bench.begin("echo ready; exec sleep 100")
         await running.line()
         (group / "cgroup.procs").write_text(str(running.confined.child_pid))
-        entered, read = await visit(bench, running, "echo in; sleep 100 & wait")
+        entered, read = await visit(bench, running, "sleep 100 & echo in; wait")
         assert os.read(read, 10) == b"in\n"
         inside = set((group / "cgroup.procs").read_text().split())
         assert len(inside) == 3, "pid 1, the shell that was started, and its child"

@@ -89,6 +89,8 @@ def _ask(body: Body, *, attach: bool) -> Ask:
         attach=attach,
         env=env,
         window=None if body.optional_flag("force_no_tty") else _window(body, env),
+        # A terminal's size is told by who has one.
+        piped="COLUMNS" not in env and "window" not in body,
         size=body.reference("size"),
         type=body.reference("type") or oneoff.TYPE,
         time_to_live_s=oneoff.TIME_TO_LIVE_MAX_S if time_to_live_s is None else time_to_live_s,
