@@ -41,6 +41,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "ps:type": (HERE + "ps_scale:type_", "Give processes another size; show the sizes."),
         "ps:restart": (HERE + "ps_scale:restart", "Restart processes."),
         "ps:stop": (HERE + "ps_scale:stop", "Stop processes."),
+        "run": (HERE + "run:run", "Run a command in a dyno of its own."),
+        "ps:exec": (HERE + "run:ps_exec", "Run a command inside a running dyno."),
         "features": (HERE + "features:features", "What an app can switch on."),
         "features:enable": (HERE + "features:enable", "Switch a feature on."),
         "features:disable": (HERE + "features:disable", "Switch a feature off."),
@@ -68,6 +70,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Account": {
         "login": (HERE + "login:login", "Log in."),
         "logout": (HERE + "login:logout", "Log out."),
+        "ca": (HERE + "run:ca", "The certificate that attached runs are trusted by."),
         "whoami": (HERE + "login:whoami", "Who you are logged in as."),
         "users": (HERE + "users:users", "Everybody with an account."),
         "users:add": (HERE + "users:add", "Invite somebody."),

@@ -26,6 +26,7 @@ import uvicorn
 
 from oriel import faults
 from oriel.api.app import build as build_api
+from oriel.authority import Authority
 from oriel.builder import Builder, Environment, Repositories
 from oriel.clock import Clock, SystemClock
 from oriel.control import accounts, recovery, running
@@ -42,6 +43,7 @@ from oriel.logplex.client import Logplex
 from oriel.manifold import Conductor
 from oriel.manifold.local.launcher import LocalLauncher
 from oriel.people.throttle import Throttle
+from oriel.rendezvous import Rendezvous
 from oriel.router import Listen, Router, unprivileged_user
 from oriel.sandbox import Openings, Sandboxes
 from oriel.store.database import Database
@@ -135,6 +137,8 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             changed=lambda app_id: rerouter.ask(),
             before_stop=lambda app_id: rerouter.settled(),
         )
+        authority = Authority.open(layout.authority, clock)
+        rendezvous = _rendezvous(kept, authority, clock)
         # A client of its own: what others ask may take its time.
         overflow = Overflow(layout.dynos, Logplex(layout.logplex_socket), clock)
         world = World(
@@ -150,6 +154,8 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             throttle=Throttle(),
             reroute=rerouter.ask,
             overflow=overflow,
+            rendezvous=rendezvous,
+            authority=authority,
         )
         await accounts.prepare_setup(world)
         shipper = Shipper(db, logplex, clock, conductor.drained)
@@ -164,6 +170,9 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
         stack.push_async_callback(router.close)
         rerouter.start(world)
         stack.push_async_callback(rerouter.close)
+        rendezvous.start()
+        stack.push_async_callback(rendezvous.close)
+        stack.push_async_callback(world.sessions.close)
         await recovery.recover(world)
         yield world
 
@@ -200,6 +209,18 @@ async def _listening(
         ready.unlink(missing_ok=True)
         server.should_exit = True
         await serving
+
+
+def _rendezvous(kept: house_settings.Settings, authority: Authority, clock: Clock) -> Rendezvous:
+    """Its certificate is good for every name that this machine is known by here."""
+    listen = kept.rendezvous
+    shown = (kept.domain or "localhost") if listen.is_wildcard else listen.host
+    names = {shown, "localhost", "127.0.0.1", "::1"}
+    if not kept.api.is_wildcard:
+        names.add(kept.api.host)
+    if kept.domain:
+        names |= {kept.domain, f"api.{kept.domain}", f"oriel.{kept.domain}"}
+    return Rendezvous(listen, shown, authority.server(names).context, clock)
 
 
 async def _vault(db: Database, key_file: Path) -> Vault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -59,6 +59,23 @@ class Wish:
         if self.slug is None:
             return {}
         return {type_: process.quantity for type_, process in self.processes.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """A one-off dyno that somebody wants: it runs once, beside the formation."""
+
+    name: DynoName
+    command: str
+    size: str = "standard-1x"
+    by: str = ""
+    """Whose wish it is: an e-mail address."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Over the app's config."""
+    attached: bool = False
+    """Whether it waits for a client, whose its streams then are."""
+    until: datetime | None = None
+    """When it has lived long enough; None for a release command, whose caller waits."""
 
 
 @dataclass(frozen=True, slots=True)

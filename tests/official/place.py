@@ -32,9 +32,10 @@ class Refused(Exception):
 class Place:
     """The platform, by its API alone."""
 
-    def __init__(self, root: Path, api: str) -> None:
+    def __init__(self, root: Path, api: str, rendezvous: int) -> None:
         self.api = api
         self.port = int(api.rpartition(":")[2])
+        self.rendezvous = rendezvous
         self.tokens: dict[str, str] = {}
         self._root = root
 
@@ -123,7 +124,8 @@ def running(root: Path) -> Iterator[Place]:
     platform = Platform(root / "platform")
     platform.start()
     try:
-        place = Place(root, platform.api)
+        kept = json.loads((platform.data / "settings.json").read_text())
+        place = Place(root, platform.api, kept["rendezvous"]["port"])
         place.let_in((platform.data / "setup-token").read_text().strip())
         yield place
     finally:
