@@ -66,6 +66,8 @@ def become(received: list[int]) -> NoReturn:
     _, door_fd, *_ = received
     door = socket.socket(fileno=door_fd)
     try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write(linux.OOM_SCORE)
         _prctl(_PR_SET_DUMPABLE, 0)
         _begin(door, received)
     except BaseException as error:  # whatever it is, it must be told, and is the end

@@ -38,8 +38,6 @@ ARGUMENTS_FD, STATUS_FD, REPORT_FD, GATE_FD = (
     6,
 )  # `render` has the same; it is too large to import
 STAGE = "/mnt"
-OOM_SCORE = "300"
-"""Where the machine itself runs out of memory, a sandbox's program goes before the platform."""
 _DESCRIPTORS = 7
 _FIRST_FREE = 64
 """Received descriptors are moved up here, so that laying out the low ones overwrites none."""
@@ -155,7 +153,7 @@ def _prepare(plan: dict[str, Any]) -> None:
     os.umask(0o022)
     _limit(resource.RLIMIT_NOFILE, plan["open_files"])
     _limit(resource.RLIMIT_CORE, 0)
-    _write("/proc/self/oom_score_adj", OOM_SCORE)
+    _write("/proc/self/oom_score_adj", linux.OOM_SCORE)
     if plan["wires"]:
         _wire(plan["wires"])
     if plan["staging"] == "none":

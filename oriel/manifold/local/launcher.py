@@ -111,22 +111,15 @@ class LocalLauncher:
 
     async def attach(self, spec: LaunchSpec, at: Launched, window: Window | None) -> Terminal:
         """The same, with its streams in our hand."""
-        near, far = terminals.open_terminal(window, self._owner(spec))
-        try:
+        with terminals.both_ends(window, self._owner(spec)) as (near, far):
             await self._start(spec, at, far)
-        except BaseException:
-            near.close()
-            raise
-        finally:
-            far.close()
-        return near
+            return near
 
     async def enter(self, spec: LaunchSpec, at: Launched, window: Window | None) -> Visit:
         """Run the command of `spec` inside the instance that it names."""
         here = self._here.get(spec.instance)
         if here is None or here.confined is None:
             raise Unavailable(f"{spec.name} does not run.")
-        near, far = terminals.open_terminal(window, self._owner(spec))
         profile = command.read_profile(place_of.read_profile(spec.slug))
         what = SandboxVisit(
             argv=command.argv(spec.command),
@@ -135,16 +128,11 @@ class LocalLauncher:
             processes=sizes.of(spec.size).processes,
             terminal=window is not None,
         )
-        try:
+        with terminals.both_ends(window, self._owner(spec)) as (near, far):
             entered = await self._sandboxes.enter(
                 here.confined, what, stdin=far.stdin, stdout=far.stdout, stderr=far.stderr
             )
-        except BaseException:
-            near.close()
-            raise
-        finally:
-            far.close()
-        return terminals.LocalVisit(near, entered)
+            return terminals.LocalVisit(near, entered)
 
     async def send(self, instance: str, what: signal.Signals) -> None:
         """A signal to all of its processes."""

@@ -14,6 +14,7 @@ import pty
 import signal
 import struct
 import termios
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from oriel.manifold.launcher import Terminal, Window
@@ -156,6 +157,21 @@ class LocalVisit:
         """Hang up."""
         self.terminal.close()
         self._entered.close()
+
+
+@contextlib.contextmanager
+def both_ends(window: Window | None, uid: int | None) -> Iterator[tuple[LocalTerminal, FarEnd]]:
+    """As `open_terminal`, until a process has the far end; where none could be started, ours is
+    closed too.
+    """
+    near, far = open_terminal(window, uid)
+    try:
+        yield near, far
+    except BaseException:
+        near.close()
+        raise
+    finally:
+        far.close()
 
 
 def open_terminal(window: Window | None, uid: int | None) -> tuple[LocalTerminal, FarEnd]:
