@@ -17,8 +17,10 @@ from oriel.manifold.watch import Watchers
 from tests.api import schema
 from tests.api.test_app import body, ok, play, refused
 from tests.api.world import KATE, NED, Site
+from tests.manifold.wording import because
 
 OWN = "/oriel/apps/demo"
+DETAIL = {"command": "run", "size": "standard-1x", "channel": "c", "once": False}
 WATCH = f"{OWN}/dynos"
 
 
@@ -51,7 +53,7 @@ async def demo(site: Site) -> str:
             "state": state,
             "at": begun + timedelta(seconds=after_s),
             "cause": cause,
-            "detail": {"command": "run", "size": "standard-1x", "channel": "c", "once": False},
+            "detail": {**DETAIL, "cause": because(cause).kept()},
         }
         await site.world.db.write(lambda conn, row=row: conn.execute(insert(dyno_events), row))
     return str(app["id"])
@@ -115,7 +117,7 @@ def test_who_was_stopped_and_then_scaled_away_is_gone(tmp_path: Path) -> None:
             "app_id": app_id, "instance": "7" * 32, "name": "worker.2", "type": "worker",
             "number": 2, "release": 3, "state": "down", "at": site.world.clock.wall(),
             "cause": "stopped by ned@foobazco.com",
-            "detail": {"command": "run", "size": "standard-1x", "channel": "c", "once": False},
+            "detail": {**DETAIL, "cause": because("stopped by ned@foobazco.com").kept()},
         }  # fmt: skip
         await site.world.db.write(lambda conn: conn.execute(insert(dyno_events), row))
 

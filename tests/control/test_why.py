@@ -373,8 +373,9 @@ Changed:     0s before: v75 Rollback to v73 by ned@foobazco.com
         head=73,
         told="""\
 === web.1: idle for 1m (v73)
-Before:      nothing: this is its first start
+Before:      up for 1h on v73
 Changed:     nothing that is on record
+Now:         no requests came
 """,
     ),
     "still starting": Case(

@@ -46,6 +46,7 @@ def _cause(words: str) -> Cause:
     plain: dict[str, Cause] = {
         "no requests came": Cause("idled"),
         "the app is gone": Cause("destroyed"),
+        "ended, with a status that is not known": Cause("lost"),
         "ran out of memory (R15), exited with status 137 (SIGKILL)": Cause(
             "out_of_memory", status=137, signal=9
         ),

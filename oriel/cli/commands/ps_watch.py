@@ -175,8 +175,10 @@ class _Screen:
         if text == self._shown:
             return
         self._shown = text
-        sys.stdout.write(text if self._entered else ENTER + text)
+        text = text if self._entered else ENTER + text
+        # Before it is: a signal may come in between, and one leave too many does no harm.
         self._entered = True
+        sys.stdout.write(text)
         sys.stdout.flush()
 
     def leave(self) -> None:

@@ -75,7 +75,7 @@ class Drain:
             self.target, plan.token, dialer, clock, times, self._wake.set
         )
         self._wording = Wording(
-            style_of(self.target),
+            self.target.style,
             plan.token,
             channel.book.get,
             framed=self.target.scheme != "syslog+udp",
@@ -182,9 +182,8 @@ class Drain:
         if until is None:
             state.told = state.lost - self._window.told
         if state.told:
-            batch.lead(
-                self._wording.loss(state.told, state.lost_since_us, state.lost_at_us), state.told
-            )
+            loss = self._wording.loss(state.told, state.lost_since_us, state.lost_at_us)
+            batch.lead(loss, state.told)
         if self._outlet.immediate and until is None:
             # Before it is sent: should the answer be lost with us, it is said again just so.
             state.until = str(batch.end)
@@ -346,10 +345,3 @@ async def _passed(event: asyncio.Event, wait_s: float | None) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(wait_s):
             await event.wait()
-
-
-def style_of(target: Target) -> str:
-    """How lines are said to such a receiver."""
-    if not target.is_http:
-        return "syslog"
-    return target.format or "http"

@@ -84,6 +84,8 @@ class Receiver:
     context: ssl.SSLContext | None = None
     port: int = 0
     connections: int = 0
+    lines: int = 0
+    """Messages in requests that were answered with 2xx."""
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -127,6 +129,7 @@ class Receiver:
         body = await reader.readexactly(int(headers["content-length"]))
         answer = str(self.script.pop(0)) if self.script else "200"
         self.requests.append(Request(head[0].split(" ")[1], headers, body, answer))
+        self.lines += int(headers["logplex-msg-count"]) if answer.startswith("2") else 0
         if answer == "hang":
             await asyncio.sleep(60)
         if answer == "close":

@@ -290,6 +290,19 @@ def test_operations_refuse(bench: Bench) -> None:
     play(bench, story)
 
 
+def test_drains_that_look_alike_are_told_apart(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        one = await bench.add("http://u:topsecret@127.0.0.1:9/in")
+        two = await bench.add("http://u:other-one@127.0.0.1:9/in")
+        assert one["url"] == two["url"]
+        with pytest.raises(faults.Conflict, match="2 drains look like that"):
+            await bench.ask("drain-remove", drain=one["url"])
+        await bench.ask("drain-remove", drain="http://u:other-one@127.0.0.1:9/in")
+        assert (await bench.told())["token"] == one["token"]
+
+    play(bench, story)
+
+
 def test_the_same_id_twice_makes_one(bench: Bench) -> None:
     async def story(bench: Bench) -> None:
         wish = {"url": "http://127.0.0.1:9/", "id": "0" * 8 + "-0000-0000-0000-" + "0" * 12}
