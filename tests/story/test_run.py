@@ -265,6 +265,12 @@ def test_inside_a_running_dyno(app: AppCopy) -> None:
     assert any("Starting process in web.1 with command `ps -eo" in line for line in api), api
 
 
+def test_its_size_is_what_it_may_have(app: AppCopy) -> None:
+    assert app.oriel("run", "ulimit -u").out == "256\n"
+    assert app.oriel("run", "-s", "Standard-2X", "ulimit -u").out == "512\n"
+    assert app.oriel("ps:exec", "web.1", "ulimit -u").out == "256\n"
+
+
 def test_a_dyno_that_does_not_run_is_not_entered(app: AppCopy) -> None:
     ran = app.oriel("ps:exec", "worker.7", "ls", check=False)
     assert ran.code == 4
