@@ -97,7 +97,9 @@ class Dyno:
     cause: Cause | None = None
     """The same as data, whether or not there is something to say."""
     serving: bool = True
-    """False of a web dyno that is started beside those that serve, until they are switched."""
+    """False of a one-off, and of a web dyno that is started beside those that serve, until they are
+    switched.
+    """
     crashes: int = 0
     """In a row."""
     next_try_at: datetime | None = None

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from dataclasses import replace
 from typing import Any
 
 from oriel.manifold import machine
 from oriel.manifold.cause import Cause
+from oriel.manifold.dyno import Dyno
 from oriel.manifold.launcher import Terminal, Window
 from oriel.manifold.life import Instance
 from oriel.manifold.machine import Order
@@ -79,6 +81,10 @@ class OneOff(Instance):
     async def send(self, what: signal.Signals) -> None:
         """A signal to all of its processes."""
         await self._launcher.send(self.spec.instance, what)
+
+    def dyno(self) -> Dyno:
+        """What a user sees of it; whatever its type, it takes no requests."""
+        return replace(super().dyno(), serving=False)
 
     def _limit_life(self) -> None:
         if self.spec.until_s is not None:

@@ -173,3 +173,26 @@ def test_one_that_awaited_its_client_when_control_was_killed(told: Play) -> None
         assert stage.lines("run.4321") == [*BEGUN, COMPLETE]
 
     told(story)
+
+
+def test_one_named_as_a_web_process_takes_no_requests(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.conductor.one_offs.begin(wish(5), Once(DynoName("web", 4321), "bash"))
+        await stage.settle()
+        assert stage.states() == {"web.4321": "up"}
+        (dyno,) = stage.conductor.dynos(stage.app)
+        assert (dyno.port, dyno.serving) == (None, False)
+
+    told(story)
+
+
+def test_a_restart_stops_it_as_heroku_does(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        begin(stage, attached=False)
+        await stage.settle()
+        assert await stage.ask(stage.conductor.restart(stage.app, "run.4321", KATE)) == 1
+        await stage.settle()
+        assert stage.states() == {}
+        assert stage.host.running() == []
+
+    told(story)
