@@ -57,6 +57,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "certs:auto:enable": (HERE + "certs:enable", "Have certificates come by themselves."),
         "certs:auto:disable": (HERE + "certs:disable", "Have them no longer."),
         "certs:auto:refresh": (HERE + "certs:refresh", "Try those again that failed."),
+        "run": (HERE + "run:run", "Run a command in a dyno of its own."),
+        "ps:exec": (HERE + "run:ps_exec", "Run a command inside a running dyno."),
         "features": (HERE + "features:features", "What an app can switch on."),
         "features:enable": (HERE + "features:enable", "Switch a feature on."),
         "features:disable": (HERE + "features:disable", "Switch a feature off."),
@@ -84,6 +86,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Account": {
         "login": (HERE + "login:login", "Log in."),
         "logout": (HERE + "login:logout", "Log out."),
+        "ca": (HERE + "run:ca", "The certificate that attached runs are trusted by."),
         "whoami": (HERE + "login:whoami", "Who you are logged in as."),
         "users": (HERE + "users:users", "Everybody with an account."),
         "users:add": (HERE + "users:add", "Invite somebody."),

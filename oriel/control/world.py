@@ -13,14 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from oriel import faults
+from oriel.authority import Authority
 from oriel.builder import Builder, Repositories
 from oriel.clock import Clock
 from oriel.control.overflow import Overflow
+from oriel.control.sessions import Sessions
 from oriel.ledger import Vault
 from oriel.lexicon import Address
 from oriel.logplex.client import Logplex
 from oriel.manifold import Conductor
 from oriel.people.throttle import Throttle
+from oriel.rendezvous import Rendezvous
 from oriel.router import Router
 from oriel.store.database import Database
 
@@ -152,8 +155,19 @@ class World:
     """Key and certificate (PEM) by Oriel's own authority, for hosts that have no other."""
     overflow: Overflow | None = None
     """Where dynos run on this machine: what becomes of output that nobody takes."""
+    rendezvous: Rendezvous | None = None
+    """Where clients meet their processes."""
+    authority: Authority | None = None
+    """Whose certificate that place has."""
+    sessions: Sessions = field(default_factory=Sessions)
     gates: Gates = field(default_factory=Gates)
     background: set[asyncio.Task[Any]] = field(default_factory=set)
     """Changes that go on though nobody waits for them any more."""
     hashes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """scrypt takes 32 MB and a core for a moment: two at a time, whoever knocks."""
+
+    def meetings(self) -> Rendezvous:
+        """The rendezvous; Unavailable where there is none."""
+        if self.rendezvous is None:
+            raise faults.Unavailable("This platform has no rendezvous: no client can be attached.")
+        return self.rendezvous

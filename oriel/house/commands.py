@@ -44,6 +44,11 @@ _data_option = click.option(
 @_data_option
 @click.option("--api", metavar="HOST:PORT", help="Where the API and git listen.")
 @click.option("--web", metavar="HOST:PORT", help="Where apps answer.")
+@click.option(
+    "--rendezvous",
+    metavar="HOST:PORT",
+    help="Where oriel run and heroku run attach, over TLS; port 0 is a free one.",
+)
 @click.option("--domain", metavar="NAME", help="Apps are at APP.NAME; '' for APP.localhost.")
 @click.option(
     "--database",

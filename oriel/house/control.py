@@ -45,6 +45,7 @@ from oriel.logplex.client import Logplex
 from oriel.manifold import Conductor
 from oriel.manifold.local.launcher import LocalLauncher
 from oriel.people.throttle import Throttle
+from oriel.rendezvous import Rendezvous
 from oriel.router import Listen, Router, unprivileged_user
 from oriel.sandbox import Openings, Sandboxes
 from oriel.store.database import Database
@@ -141,6 +142,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
         )
         authority = Authority.open(layout.authority, clock)
         certifier = Certifier()
+        rendezvous = _rendezvous(kept, authority, clock)
         # A client of its own: what others ask may take its time.
         overflow = Overflow(layout.dynos, Logplex(layout.logplex_socket), clock)
         world = World(
@@ -159,6 +161,8 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             order_certificates=certifier.ask,
             own_certificate=OwnCertificate(authority, web_names(kept)).pem,
             overflow=overflow,
+            rendezvous=rendezvous,
+            authority=authority,
         )
         await accounts.prepare_setup(world)
         shipper = Shipper(db, logplex, clock, conductor.drained)
@@ -175,6 +179,9 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
         stack.push_async_callback(rerouter.close)
         certifier.start(world)
         stack.push_async_callback(certifier.close)
+        rendezvous.start()
+        stack.push_async_callback(rendezvous.close)
+        stack.push_async_callback(world.sessions.close)
         await recovery.recover(world)
         yield world
 
@@ -218,6 +225,18 @@ async def _listening(
         if keeping is not None:
             keeping.cancel()
         await serving
+
+
+def _rendezvous(kept: house_settings.Settings, authority: Authority, clock: Clock) -> Rendezvous:
+    """Its certificate is good for every name that this machine is known by here."""
+    listen = kept.rendezvous
+    shown = (kept.domain or "localhost") if listen.is_wildcard else listen.host
+    names = {shown, "localhost", "127.0.0.1", "::1"}
+    if not kept.api.is_wildcard:
+        names.add(kept.api.host)
+    if kept.domain:
+        names |= {kept.domain, f"api.{kept.domain}", f"oriel.{kept.domain}"}
+    return Rendezvous(listen, shown, authority.server(names).context, clock)
 
 
 async def _vault(db: Database, key_file: Path) -> Vault:

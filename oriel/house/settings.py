@@ -25,6 +25,9 @@ DEFAULT_WEB = "127.0.0.1:8080"
 DEFAULT_ACME = "https://acme-v02.api.letsencrypt.org/directory"
 """Let's Encrypt. It is asked for nothing before an app wants automatic certificates."""
 
+DEFAULT_RENDEZVOUS = "127.0.0.1:0"
+"""With port 0 a free one is chosen when `oriel up` first starts, and kept."""
+
 ISOLATION = "bubblewrap"
 NO_ISOLATION = "none"
 
@@ -43,6 +46,8 @@ class Settings:
     web: Address
     database: str
     domain: str | None = None
+    rendezvous: Address = Address("127.0.0.1", 0)
+    """Where clients are attached to one-off dynos, over TLS."""
     router_log_port: int = 0
     insecure_http: bool = False
     tls_cert: str | None = None
@@ -87,6 +92,7 @@ class Settings:
                 "web": {"host": self.web.host, "port": self.web.port},
                 "domain": self.domain,
                 "database": self.database,
+                "rendezvous": {"host": self.rendezvous.host, "port": self.rendezvous.port},
                 "router_log_port": self.router_log_port,
                 "insecure_http": self.insecure_http,
                 "tls_cert": self.tls_cert,
@@ -117,6 +123,7 @@ class Settings:
                 web=Address(str(read["web"]["host"]), int(read["web"]["port"])),
                 database=str(read["database"]),
                 domain=read.get("domain"),
+                rendezvous=_rendezvous(read.get("rendezvous")),
                 router_log_port=int(read.get("router_log_port", 0)),
                 insecure_http=bool(read.get("insecure_http", False)),
                 tls_cert=read.get("tls_cert"),
@@ -143,6 +150,7 @@ class Flags:
     api: str | None = None
     web: str | None = None
     domain: str | None = None
+    rendezvous: str | None = None
     database: str | None = None
     key_file: str | None = None
     tls_cert: str | None = None
@@ -167,6 +175,9 @@ def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
         base,
         api=parse_address(flags.api, "--api") if flags.api else base.api,
         web=parse_address(flags.web, "--web") if flags.web else base.web,
+        rendezvous=parse_address(flags.rendezvous, "--rendezvous", any_port=True)
+        if flags.rendezvous
+        else base.rendezvous,
         domain=base.domain if flags.domain is None else _domain(flags.domain),
         database=_database(flags.database) if flags.database else base.database,
         key_file=_absolute(flags.key_file, base.key_file),
@@ -218,16 +229,27 @@ def as_dict(settings: Settings) -> dict[str, Any]:
     return shown | {"database": masked_database(settings.database)}
 
 
-def parse_address(text: str, flag: str) -> Address:
-    """`127.0.0.1:5050`, `localhost:5050`, `[::1]:5050` or `:5050`; `flag` is for the error."""
+def parse_address(text: str, flag: str, *, any_port: bool = False) -> Address:
+    """`127.0.0.1:5050`, `localhost:5050`, `[::1]:5050` or `:5050`; `flag` is for the error.
+
+    `any_port` allows port 0: one that the kernel chooses.
+    """
     host, separator, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host or "127.0.0.1"
-    if not (separator and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    least = 0 if any_port else 1
+    if not (separator and port.isascii() and port.isdigit() and least <= int(port) < 65536):
         raise _bad_address(text, flag)
     if (":" in host) != bracketed or not (_is_ip(host) or _HOSTNAME.fullmatch(host)):
         raise _bad_address(text, flag)
     return Address(host, int(port))
+
+
+def _rendezvous(kept: Any) -> Address:
+    """Settings of an Oriel that had none yet have none."""
+    if kept is None:
+        return parse_address(DEFAULT_RENDEZVOUS, "--rendezvous", any_port=True)
+    return Address(str(kept["host"]), int(kept["port"]))
 
 
 def _refuse_unsafe(settings: Settings) -> None:

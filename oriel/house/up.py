@@ -145,6 +145,7 @@ def _supervise(
     fifos.hold_all()
     router = _router_socket(layout, kept)
     chosen = replace(chosen, router_log_port=router.getsockname()[1])
+    chosen = replace(chosen, rendezvous=preflight.settled_port(chosen.rendezvous))
     _forget_stale_configuration(layout, chosen, kept)
     settings.save(layout.settings, chosen)
     path = preflight.search_path(outside.environ.get("PATH", ""))
@@ -170,6 +171,7 @@ def _announce(
     say("Oriel is up.")
     say(f"  API and git  {chosen.api_url}")
     say(f"  Apps         {chosen.apps_url}")
+    say(f"  Attaching    {chosen.rendezvous} (TLS, certificate: oriel ca)")
     say(f"  Data         {layout.data}")
     if chosen.web_tls is not None:
         say(f"  With TLS     {chosen.web_tls}")
@@ -199,6 +201,9 @@ def _refuse_used_ports(layout: Layout, chosen: Settings, kept: Settings | None) 
         preflight.refuse_used_port(chosen.api, "--api")
     if not ours_web:
         preflight.refuse_used_port(chosen.web, "--web")
+    ours_rendezvous = kept is not None and kept.rendezvous == chosen.rendezvous
+    if chosen.rendezvous.port and not (ours_rendezvous and _runs(layout, "control")):
+        preflight.refuse_used_port(chosen.rendezvous, "--rendezvous")
     if chosen.web_tls is None:
         return
     if chosen.web_tls.port in (chosen.web.port, chosen.api.port) and chosen.web_tls.host in (

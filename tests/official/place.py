@@ -38,9 +38,10 @@ class Place:
     """The port where apps answer with TLS."""
     authority: Pebble
 
-    def __init__(self, root: Path, api: str) -> None:
+    def __init__(self, root: Path, api: str, rendezvous: int) -> None:
         self.api = api
         self.port = int(api.rpartition(":")[2])
+        self.rendezvous = rendezvous
         self.tokens: dict[str, str] = {}
         self._root = root
 
@@ -136,7 +137,8 @@ def running(root: Path) -> Iterator[Place]:
         )
         platform.start()
         try:
-            place = Place(root, platform.api)
+            kept = json.loads((platform.data / "settings.json").read_text())
+            place = Place(root, platform.api, kept["rendezvous"]["port"])
             place.platform, place.secure, place.authority = platform, secure, authority
             place.let_in((platform.data / "setup-token").read_text().strip())
             yield place
