@@ -54,14 +54,33 @@ def channel_of(platform: Platform, app: str) -> str:
     return str(row[0])
 
 
-def lines(platform: Platform, app: str, ps: str = "") -> list[str]:
-    """What an app's channel holds, without times; empty while logplex is away."""
+@dataclass(frozen=True)
+class Said:
+    """One line of a channel."""
 
-    async def play() -> list[str]:
+    source: str
+    ps: str
+    text: str
+    instance: str
+
+
+def lines(platform: Platform, app: str, ps: str = "") -> list[Said]:
+    """What an app's channel holds; empty while logplex is away."""
+
+    async def play() -> list[Said]:
         client = Logplex(platform.data / "run" / "logplex.sock")
-        query = Query(lines=None, ps=(ps,) if ps else ())
+        query = Query(lines=None, ps=(ps,) if ps else (), format="json")
         parts = [each.text async for each in client.read(channel_of(platform, app), query)]
-        return [each.partition(" ")[2] for each in b"".join(parts).decode().splitlines()]
+        rows = map(json.loads, b"".join(parts).splitlines())
+        return [
+            Said(
+                row["source"],
+                row["ps"],
+                row["text"],
+                row.get("instance") or (row.get("data") or {}).get("instance", ""),
+            )
+            for row in rows
+        ]
 
     try:
         return asyncio.run(play())

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import random
-import re
 import signal
 import threading
 import time
@@ -220,34 +219,30 @@ def _exits_are_known(house: Housed, exits: AppCopy) -> None:
     exits.oriel("ps:scale", "worker=0")
     eventually(lambda: not exits.states(), within_s=60, what="no dynos")
 
-    def told() -> list[str]:
-        return lines(house, "exits", "worker")
-
-    said = quiet_for(told, 0.5, 30)
-    left: Counter[int] = Counter()
-    for name in sorted({each.partition("]")[0].rpartition("[")[2] for each in said}):
-        codes: list[int] = []
-        for line in said:
-            if f"[{name}]: leaving with " in line:
-                codes.append(int(line.rpartition(" ")[2]))
-                left[codes[-1]] += 1
-            elif codes and f"[{name}]: Process exited" in line:
-                # A new release's dyno may be beside an old one that is leaving: either order.
-                code = re.search(r"status (\d+)", line)
-                assert code, f"an exit without a code: {line}"
-                if int(code[1]) in codes:
-                    codes.remove(int(code[1]))
-        assert codes == [], f"{name} left with {codes}, and nobody says so"
-    assert left.total() >= 5, said
-    recorded = Counter(
-        each.status
-        for each in entries(house, "exits")
-        if each.state in ("crashed", "down") and each.status is not None
-    )
-    # A crash loop's later tries are told in sums; here every release ends the loop before that.
-    missing = {code: n for code, n in left.items() if recorded[code] + 0 < n}
-    stopped = Counter(each.state for each in entries(house, "exits"))
-    assert not missing or stopped["down"] >= sum(missing.values()), (missing, recorded)
+    said = quiet_for(lambda: lines(house, "exits", "worker"), 0.5, 30)
+    left = {
+        each.instance: int(each.text.rpartition(" ")[2])
+        for each in said
+        if each.source == "app" and each.text.startswith("leaving with ")
+    }
+    assert len(left) >= 5, said
+    record = entries(house, "exits")
+    for instance, code in left.items():
+        mine = [each for each in said if each.instance == instance]
+        ends = [each.text for each in mine if each.text.startswith("Process exited")]
+        last = [each for each in record if each.instance == instance][-1:]
+        shown = (code, mine, last)
+        assert ends == [f"Process exited with status {code}"], shown
+        # It comes behind its last words.
+        assert (
+            mine.index(next(each for each in mine if each.text == ends[0]))
+            > [at for at, each in enumerate(mine) if each.text.startswith("leaving")][-1]
+        ), shown
+        assert [(each.state, each.status) for each in last] in (
+            [("crashed", code)],
+            [("down", code)],
+            [("down", None)],  # asked to stop in the same moment: then that is the cause
+        ), shown
 
 
 def _nothing_is_left_over(house: Housed, before: Census) -> None:

@@ -103,7 +103,7 @@ def test_all_apps_come_back_to_their_head_release(house: Housed) -> None:
 
 def _began(house: Housed, told: int) -> list[list[str]]:
     """What the slow ones said of their start-up after so many lines."""
-    words = [each.rpartition(": ")[2].split() for each in lines(house, "many", "worker")[told:]]
+    words = [each.text.split() for each in lines(house, "many", "worker")[told:]]
     return [each for each in words if each and each[0] in ("begins", "began")]
 
 
