@@ -1,5 +1,5 @@
-"""Owns what the manifold's benchmarks share: a platform full of small apps, its API called directly,
-whose processes are Oriel's, and what those use.
+"""Owns what the manifold's benchmarks share: a platform of small apps, its API asked without a
+command in between, whose processes are Oriel's, and what those use.
 
 Nothing here measures a bar; see the benchmarks. An app's programs are its own: counted are what
 Oriel runs, and the bubblewraps around each dyno.

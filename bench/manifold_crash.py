@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--long", action="store_true", help="five times as many crashes")
     rounds = 10 if parser.parse_args().long else 2
     with tempfile.TemporaryDirectory(prefix="oriel-bench-") as root:
-        managers = _managers(Path(root), rounds)
+        managers = _managers(Path(root), max(1, rounds // 2))
         with town() as platform:
             report("manifold-crash", _measure(platform, rounds, managers))
 
@@ -248,7 +248,7 @@ def _prepared(root: Path, name: str) -> tuple[Path, str]:
     """A directory, and the program's words with a place for its number."""
     home = Path(tempfile.mkdtemp(prefix=name, dir=root))
     (home / "crash.py").write_text(PROGRAM)
-    (home / "at").write_text(f"{time.monotonic() + 2 * SETTLE_S:.3f}")
+    (home / "at").write_text(f"{time.monotonic() + SETTLE_S + 1:.3f}")
     return home, f"{sys.executable} -S {home}/crash.py {{}} {home}/at {APART_S}"
 
 

@@ -248,10 +248,8 @@ def _exits_are_known(house: Housed, exits: AppCopy) -> None:
 def _nothing_is_left_over(house: Housed, before: Census) -> None:
     """While it runs: each process, FIFO, namespace and mount is somebody's who should run."""
 
-    def strange() -> list[str]:
-        return house.strangers(house.machine.census())
-
-    eventually(lambda: not strange(), what="no strangers: " + "; ".join(strange()))
+    strange = quiet_for(lambda: house.strangers(house.machine.census()), 1.0, 30)
+    assert strange == [], house.dynos()
     census = house.machine.census()
     assert census.files == []
     assert census.mounts == before.mounts
