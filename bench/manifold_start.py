@@ -16,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.dynos import Town, percentile, town, until
+from bench.dynos import Town, town, until
 from bench.harness import Row, median, report
 from oriel.manifold import command
 from oriel.sandbox import Confinement, Overlay, render, system
@@ -44,7 +44,11 @@ def _measure(platform: Town, runs: int) -> list[Row]:
     platform.scale("starts", worker=COUNT)
     platform.scale("more", worker=COUNT)
     until(lambda: platform.all_up("starts", COUNT) and platform.all_up("more", COUNT), pause_s=0.1)
-    backs = [_restart_s(platform) for _ in range(runs)]
+    backs = [_restart_s(platform)]
+    for _ in range(runs // 3 - 1):
+        # So that the next kill is not taken for one more crash in a row: it is started at once.
+        time.sleep(31.0)
+        backs.append(_restart_s(platform))
     return [
         Row(
             f"{COUNT} dynos, from the call to all up",
@@ -55,12 +59,11 @@ def _measure(platform: Town, runs: int) -> list[Row]:
             {f"xargs -P {PARALLEL}, bubblewrap": bare_s},
         ),
         Row(
-            f"control killed with {2 * COUNT} dynos, to an answering ps (worst of {runs})",
+            f"control killed with {2 * COUNT} dynos, to an answering ps (worst of {len(backs)})",
             max(backs),
             "s",
             "at most 3 s",
             max(backs) <= 3.0,
-            {"median": percentile(backs, 0.5)},
         ),
     ]
 
@@ -94,8 +97,6 @@ def _restart_s(platform: Town) -> float:
     took_s = time.monotonic() - begun
     if {each["id"] for each in platform.ask("GET", "/apps/more/dynos")} != before:
         raise RuntimeError("dynos were restarted")
-    # So that the next kill is not taken for one more crash in a row: it is started again at once.
-    time.sleep(31.0)
     return took_s
 
 
@@ -123,11 +124,9 @@ def _bare_in(root: Path) -> float:
     (root / "flags").write_text(flags)
     words = (*("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"),)
     sandbox = " ".join((*(words if os.geteuid() == 0 else ()), "bwrap", "--args", "9"))
+    program = " ".join(map(_quoted, plan.command))
     (root / "one").write_text(
-        f'#!/bin/dash\n{sandbox} "$@" >"$0.$N" 9<{root}/flags &\n'.replace(
-            '"$@"', " ".join(map(_quoted, plan.command))
-        )
-        + 'read said <"$0.$N"\n'
+        f'#!/bin/dash\n{sandbox} {program} >"$0.$1" 9<{root}/flags &\nread said <"$0.$1"\n'
     )
     (root / "one").chmod(0o755)
     for number in range(COUNT):
@@ -135,7 +134,7 @@ def _bare_in(root: Path) -> float:
     numbers = "\n".join(map(str, range(COUNT))).encode()
     begun = time.monotonic()
     subprocess.run(
-        ["xargs", "-P", str(PARALLEL), "-I{}", "env", "N={}", str(root / "one")],
+        ["xargs", "-P", str(PARALLEL), "-n1", str(root / "one")],
         input=numbers,
         check=True,
         stderr=subprocess.DEVNULL,

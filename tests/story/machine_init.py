@@ -247,7 +247,11 @@ def deleted(fd: str) -> str:
         path = os.readlink(fd)
     except OSError:
         return ""
-    return f"{fd} -> {path}" if path.endswith("/out (deleted)") else ""
+    if not path.endswith("/out (deleted)"):
+        return ""
+    words = Path(fd).parents[1].joinpath("cmdline").read_bytes().split(b"\0")
+    who = b" ".join(words[1:4]).decode(errors="replace")
+    return f"{fd} ({who}) -> {path}"
 
 
 def mount(source: str, target: str, kind: str, flags: int = 0, options: str = "") -> None:
