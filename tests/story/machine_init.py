@@ -159,8 +159,10 @@ class Init:
             "files": [path for path in map(deleted, all_fds()) if path],
         }
 
-    def do_cpu(self) -> dict[int, float]:
-        return {each["pid"]: each["cpu"] for each in processes()}
+    def do_rss(self, pid: int) -> int:
+        """Resident memory of a process, in kilobytes."""
+        said = Path(f"/proc/{pid}/status").read_text()
+        return int(said.partition("VmRSS:")[2].split()[0])
 
 
 def spawn(argv: list[str], env: dict[str, str], log: str, groups: list[Path]) -> int:
@@ -221,7 +223,6 @@ def process(pid: int) -> dict[str, Any]:
         "name": stat[stat.index("(") + 1 : stat.rindex(")")],
         "state": fields[0],
         "parent": int(fields[1]),
-        "cpu": (int(fields[11]) + int(fields[12])) / 100,
         "start": int(fields[19]),
         "uid": place.stat().st_uid,
         "words": (place / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1][:12],
