@@ -43,7 +43,7 @@ HOG = """
 import time
 print("hungry", flush=True)
 held = []
-for _ in range(150):
+for _ in range(240):
     held.append(bytearray(b"x") * (10 << 20))
 print("took it all", flush=True)
 time.sleep(1000000)
