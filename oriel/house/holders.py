@@ -37,8 +37,13 @@ class Holders:
         )
 
     async def release(self, instance: str) -> None:
-        """`oriel up` lets go; logplex did so when it had drained it."""
-        await _best("oriel up", self._ask_up("release", instance))
+        """Both let go. Logplex has done so when it had drained it, but after a kill of control it
+        may have been asked to hold one more time what was drained already.
+        """
+        await asyncio.gather(
+            _best("oriel up", self._ask_up("release", instance)),
+            _best("logplex", self._logplex.drain(instance)),
+        )
 
     async def _ask_up(self, op: str, instance: str) -> None:
         reader, writer = await asyncio.open_unix_connection(self._up_socket)
@@ -56,4 +61,4 @@ async def _best(who: str, ask: Coroutine[Any, Any, object]) -> None:
         async with asyncio.timeout(ASK_TIMEOUT_S):
             await ask
     except (OSError, ValueError, TimeoutError, faults.Fault) as error:
-        _log.warning("%s does not hold a dyno's output: %s", who, error)
+        _log.warning("%s was not told of a dyno's output: %s", who, error)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.story.machine import Housed
 from tests.story.platform import Platform, User
 
 
@@ -50,3 +52,18 @@ def own_platform(tmp_path: Path) -> Iterator[Platform]:
         yield whole
     finally:
         whole.stop()
+
+
+@pytest.fixture
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Housed]:
+    """A platform that is not started yet, on a booted machine of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("a machine of its own needs root")
+    if _missing():
+        pytest.skip(_missing())
+    made = Housed(tmp_path_factory.mktemp("house"))
+    try:
+        made.machine.boot()
+        yield made
+    finally:
+        made.machine.close()
