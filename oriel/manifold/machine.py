@@ -98,9 +98,10 @@ class Life:
         return "" if does_well else self.cause.words
 
     @property
-    def is_awaiting(self) -> bool:
+    def is_unrun(self) -> bool:
         """Whether its client has not come yet; nothing of it runs."""
-        return self.attached and self.state == "up" and self.cause.kind == "awaiting"
+        awaits = self.state == "up" and self.cause.kind == "awaiting"
+        return self.attached and (awaits or self.state == "starting")
 
 
 # Events: what happened.
@@ -291,22 +292,29 @@ def _not_launched(life: Life, event: Event) -> Step:
 def _ready(life: Life, _: Event) -> Step:
     if life.doomed:
         return life, ()
-    up = _changed("starting", "up")
     if life.attached:
-        return replace(life, state="up", cause=Cause("awaiting")), (up, Say("Awaiting client"))
-    return replace(life, state="up", cause=Cause("ready")), (up,)
+        return _await_client(life)
+    return replace(life, state="up", cause=Cause("ready")), (_changed("starting", "up"),)
+
+
+def _await_client(life: Life) -> Step:
+    lines = (_changed("starting", "up"), Say("Awaiting client"))
+    return replace(life, state="up", cause=Cause("awaiting")), lines
 
 
 def _attached(life: Life, event: Event) -> Step:
     assert isinstance(event, Attached)  # noqa: S101
-    if not life.is_awaiting:
+    if not life.is_unrun:
         return life, ()
-    return replace(life, cause=Cause("attached")), (Say(_starting(event.shown)), Launch())
+    # A client may be quicker than our own disk, and come before it was told that it may.
+    early = _await_client(life)[1] if life.state == "starting" else ()
+    running = replace(life, state="up", cause=Cause("attached"))
+    return running, (*early, Say(_starting(event.shown)), Launch())
 
 
 def _attach_timed_out(life: Life, event: Event) -> Step:
     assert isinstance(event, AttachTimedOut)  # noqa: S101
-    if not life.is_awaiting:
+    if not life.is_unrun:
         return life, ()
     return _end_unrun(life, Cause("no_client", timeout_s=event.timeout_s), Say(ATTACH_ERROR))
 
@@ -316,7 +324,7 @@ def _end_unrun(life: Life, cause: Cause, *lines: Order) -> Step:
     that it is cleaned away as any other.
     """
     ended = replace(life, state="complete", cause=cause)
-    return ended, (*lines, replace(_changed("up", "complete"), last=True))
+    return ended, (*lines, replace(_changed(life.state, "complete"), last=True))
 
 
 def _hung_up(life: Life, event: Event) -> Step:
@@ -372,7 +380,7 @@ def _over_quota(life: Life, event: Event) -> Step:
 
 def _stop(life: Life, event: Event) -> Step:
     assert isinstance(event, StopAsked)  # noqa: S101
-    if life.is_awaiting:
+    if life.is_unrun:
         return _end_unrun(replace(life, fate=event.fate), event.cause)
     stopping = replace(
         life,
@@ -414,7 +422,7 @@ def _exit_timed_out(life: Life, event: Event) -> Step:
 
 def _ended(life: Life, event: Event) -> Step:
     assert isinstance(event, Ended)  # noqa: S101
-    if life.is_awaiting:
+    if life.is_unrun:
         why = "the platform was restarted before its client came"
         return _end_unrun(life, Cause("interrupted", why=why))
     known = life.doomed or life.state in LEAVING or life.cause.kind == "hung_up"
@@ -473,6 +481,8 @@ TABLE: dict[tuple[State, type], Callable[[Life, Event], Step]] = {
     ("starting", BootTimedOut): _boot_timed_out,
     ("starting", Misbound): _misbound,
     ("starting", OverQuota): _over_quota,
+    ("starting", Attached): _attached,
+    ("starting", AttachTimedOut): _attach_timed_out,
     ("starting", StopAsked): _stop,
     ("starting", Ended): _ended,
     ("up", OverQuota): _over_quota,

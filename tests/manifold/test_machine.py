@@ -70,6 +70,7 @@ CRASHED = Life("crashed", is_web=True, cause=Cause("exited", status=1))
 ONCE = Life("up", once=True)
 ONCE_STOPPING = Life("stopping", once=True, fate="down", cause=STOPPED, stopped_in="up")
 ATTACHED = Life("up", once=True, attached=True, cause=Cause("attached"))
+BEFORE = replace(ATTACHED, state="starting", cause=Cause("asked"))
 AWAITING = replace(ATTACHED, cause=Cause("awaiting"))
 ATTACHED_STOPPING = replace(ATTACHED, state="stopping", fate="down", cause=STOPPED, stopped_in="up")
 KILLED_LINES = ["Stopping process with SIGKILL", "<Kill>"]
@@ -327,6 +328,39 @@ ROWS: list[tuple[Life, Event, State, str, list[str]]] = [
         "up",
         "",
         ["Starting process with command `bash`", "<Launch>"],
+    ),
+    (
+        BEFORE,
+        Attached("bash"),
+        "up",
+        "",
+        [
+            "State changed from starting to up",
+            "Awaiting client",
+            "Starting process with command `bash`",
+            "<Launch>",
+        ],
+    ),
+    (
+        BEFORE,
+        AttachTimedOut(30),
+        "complete",
+        "no client came within 30 s (R13)",
+        [ATTACH_ERROR, "State changed from starting to complete ..."],
+    ),
+    (
+        BEFORE,
+        StopAsked("down", STOPPED),
+        "complete",
+        "stopped by kate",
+        ["State changed from starting to complete ..."],
+    ),
+    (
+        BEFORE,
+        Ended(LOST),
+        "complete",
+        "the platform was restarted before its client came",
+        ["State changed from starting to complete ..."],
     ),
     (
         AWAITING,

@@ -196,3 +196,32 @@ def test_a_restart_stops_it_as_heroku_does(told: Play) -> None:
         assert stage.host.running() == []
 
     told(story)
+
+
+def test_a_client_that_is_quicker_than_the_disk(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        instance = begin(stage)
+        coming = asyncio.create_task(instance.attach(None))
+        await stage.settle()
+        assert await coming is stage.host.terminals[instance.spec.instance]
+        stage.host.crash("run.4321", 0)
+        await stage.settle()
+        assert stage.lines("run.4321") == [
+            *BEGUN,
+            "Starting process with command `bash`",
+            "Process exited with status 0",
+            COMPLETE,
+        ]
+
+    told(story)
+
+
+def test_it_is_stopped_before_it_could_await_anybody(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        begin(stage)
+        await stage.ask(stage.conductor.stop(stage.app, "run.4321", KATE))
+        await stage.settle()
+        assert stage.states() == {}
+        assert stage.lines("run.4321") == ["State changed from starting to complete"]
+
+    told(story)
