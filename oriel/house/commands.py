@@ -18,10 +18,10 @@ from oriel import faults
 from oriel.cli.options import example
 from oriel.clock import SystemClock
 from oriel.house import doctor as doctors
-from oriel.house import probes, settings
+from oriel.house import probes, settings, typed
 from oriel.house import up as ups
 from oriel.house.layout import Layout, default_data
-from oriel.house.settings import Flags, parse_address
+from oriel.house.settings import Flags
 
 MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
@@ -118,8 +118,8 @@ def doctor(data: Path | None, api: str | None, web: str | None, as_json: bool) -
     web = web or (str(kept.web) if kept else settings.DEFAULT_WEB)
     machine = probes.look(
         directory,
-        parse_address(api, "--api"),
-        parse_address(web, "--web"),
+        typed.address(api, "--api"),
+        typed.address(web, "--web"),
         SystemClock(),
         os.environ,
         isolation=kept.isolation if kept else settings.ISOLATION,

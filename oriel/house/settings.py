@@ -7,7 +7,6 @@ Must not know processes. A data directory remembers its settings (settings.json)
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import os
 import re
@@ -16,15 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from oriel import faults
-from oriel.egress.rules import network
+from oriel.house import typed
 from oriel.lexicon import Address
 
 VERSION = 1
 DEFAULT_API = "127.0.0.1:5050"
 DEFAULT_WEB = "127.0.0.1:8080"
-DEFAULT_ACME = "https://acme-v02.api.letsencrypt.org/directory"
-"""Let's Encrypt. It is asked for nothing before an app wants automatic certificates."""
-
 DEFAULT_RENDEZVOUS = "127.0.0.1:0"
 """With port 0 a free one is chosen when `oriel up` first starts, and kept."""
 
@@ -33,9 +29,6 @@ NO_ISOLATION = "none"
 
 BESIDE = "sqlite:///oriel.db"
 """How a database in the data directory itself is kept, so that the directory can be moved."""
-
-_HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.(?!-)[A-Za-z0-9-]{1,63})*\.?")
-_DATABASE_URL = re.compile(r"(postgresql|postgres|sqlite)(\+\w+)?://\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +48,7 @@ class Settings:
     tls: str = "off"
     """`authority`: the API's certificate is by Oriel's own authority. With `tls_cert`, that one."""
     web_tls: Address | None = None
-    acme_directory: str = DEFAULT_ACME
+    acme_directory: str = typed.DEFAULT_ACME
     acme_ca: str | None = None
     key_file: str | None = None
     isolation: str = ISOLATION
@@ -130,7 +123,7 @@ class Settings:
                 tls_key=read.get("tls_key"),
                 tls=str(read.get("tls", "off")),
                 web_tls=_optional_address(read.get("web_tls")),
-                acme_directory=str(read.get("acme_directory", DEFAULT_ACME)),
+                acme_directory=str(read.get("acme_directory", typed.DEFAULT_ACME)),
                 acme_ca=read.get("acme_ca"),
                 key_file=read.get("key_file"),
                 isolation=_isolation(str(read.get("isolation", ISOLATION))),
@@ -167,29 +160,31 @@ class Flags:
 def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
     """What the flags make of the settings kept from last time; refuses what is unsafe."""
     base = kept or Settings(
-        api=parse_address(DEFAULT_API, "--api"),
-        web=parse_address(DEFAULT_WEB, "--web"),
+        api=typed.address(DEFAULT_API, "--api"),
+        web=typed.address(DEFAULT_WEB, "--web"),
         database=_own_database(data),
     )
     settled = replace(
         base,
-        api=parse_address(flags.api, "--api") if flags.api else base.api,
-        web=parse_address(flags.web, "--web") if flags.web else base.web,
-        rendezvous=parse_address(flags.rendezvous, "--rendezvous", any_port=True)
+        api=typed.address(flags.api, "--api") if flags.api else base.api,
+        web=typed.address(flags.web, "--web") if flags.web else base.web,
+        rendezvous=typed.address(flags.rendezvous, "--rendezvous", any_port=True)
         if flags.rendezvous
         else base.rendezvous,
-        domain=base.domain if flags.domain is None else _domain(flags.domain),
-        database=_database(flags.database) if flags.database else base.database,
-        key_file=_absolute(flags.key_file, base.key_file),
-        tls_cert=_absolute(flags.tls_cert, base.tls_cert),
-        tls_key=_absolute(flags.tls_key, base.tls_key),
+        domain=base.domain if flags.domain is None else typed.domain(flags.domain),
+        database=typed.database(flags.database) if flags.database else base.database,
+        key_file=typed.absolute(flags.key_file, base.key_file),
+        tls_cert=typed.absolute(flags.tls_cert, base.tls_cert),
+        tls_key=typed.absolute(flags.tls_key, base.tls_key),
         tls=flags.tls or base.tls,
         web_tls=base.web_tls if flags.web_tls is None else _web_tls(flags.web_tls),
-        acme_directory=_directory(flags.acme_directory, base.acme_directory),
-        acme_ca=_absolute(flags.acme_ca, base.acme_ca),
+        acme_directory=typed.directory(flags.acme_directory, base.acme_directory),
+        acme_ca=typed.absolute(flags.acme_ca, base.acme_ca),
         insecure_http=flags.insecure_http,
         isolation=_isolation(flags.isolation) if flags.isolation else base.isolation,
-        allow_egress=_networks(flags.allow_egress) if flags.allow_egress else base.allow_egress,
+        allow_egress=typed.networks(flags.allow_egress)
+        if flags.allow_egress
+        else base.allow_egress,
     )
     _refuse_unsafe(settled)
     return settled
@@ -229,26 +224,10 @@ def as_dict(settings: Settings) -> dict[str, Any]:
     return shown | {"database": masked_database(settings.database)}
 
 
-def parse_address(text: str, flag: str, *, any_port: bool = False) -> Address:
-    """`127.0.0.1:5050`, `localhost:5050`, `[::1]:5050` or `:5050`; `flag` is for the error.
-
-    `any_port` allows port 0: one that the kernel chooses.
-    """
-    host, separator, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    host = host[1:-1] if bracketed else host or "127.0.0.1"
-    least = 0 if any_port else 1
-    if not (separator and port.isascii() and port.isdigit() and least <= int(port) < 65536):
-        raise _bad_address(text, flag)
-    if (":" in host) != bracketed or not (_is_ip(host) or _HOSTNAME.fullmatch(host)):
-        raise _bad_address(text, flag)
-    return Address(host, int(port))
-
-
 def _rendezvous(kept: Any) -> Address:
     """Settings of an Oriel that had none yet have none."""
     if kept is None:
-        return parse_address(DEFAULT_RENDEZVOUS, "--rendezvous", any_port=True)
+        return typed.address(DEFAULT_RENDEZVOUS, "--rendezvous", any_port=True)
     return Address(str(kept["host"]), int(kept["port"]))
 
 
@@ -278,60 +257,16 @@ def _isolation(text: str) -> str:
     return text
 
 
-def _domain(text: str) -> str | None:
-    if not text:
-        return None
-    if not _HOSTNAME.fullmatch(text) or _is_ip(text):
-        raise faults.Invalid(
-            f"--domain {text!r} is not a domain name.",
-            hint="Type one whose subdomains point here, as in: oriel up --domain apps.example.com",
-        )
-    return text.rstrip(".").lower()
-
-
 def _web_tls(text: str) -> Address | None:
-    return parse_address(text, "--web-tls") if text else None
+    return typed.address(text, "--web-tls") if text else None
 
 
 def _optional_address(read: Any) -> Address | None:
     return Address(str(read["host"]), int(read["port"])) if read else None
 
 
-def _directory(given: str | None, kept: str) -> str:
-    """An ACME directory's URL; https, since what comes from there decides who may serve what."""
-    if given is None:
-        return kept
-    if not given:
-        return DEFAULT_ACME
-    if not re.fullmatch(r"https://[A-Za-z0-9.\[\]:-]+(?:/[!-~]*)?", given):
-        raise faults.Invalid(
-            f"--acme-directory {given[:80]!r} is not the https:// URL of an ACME directory.",
-            hint=f"Type one like {DEFAULT_ACME}, or '' for that one.",
-        )
-    return given
-
-
-def _database(url: str) -> str:
-    if not _DATABASE_URL.fullmatch(url):
-        raise faults.Invalid(
-            "--database is not the URL of a database that Oriel can use.",
-            hint="Type one like postgresql://user@host/name or sqlite:////var/lib/oriel/oriel.db",
-        )
-    return url
-
-
-def _networks(given: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(str(network(each)) for each in given if each)
-
-
 def _own_database(data: Path) -> str:
     return f"sqlite:///{data / 'oriel.db'}"
-
-
-def _absolute(given: str | None, kept: str | None) -> str | None:
-    if given is None:
-        return kept
-    return str(Path(given).expanduser().absolute()) if given else None
 
 
 def _reachable(address: Address) -> Address:
@@ -339,18 +274,3 @@ def _reachable(address: Address) -> Address:
     if address.host == "0.0.0.0":  # noqa: S104 - compared, not bound
         return replace(address, host="127.0.0.1")
     return replace(address, host="::1") if address.host == "::" else address
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _bad_address(text: str, flag: str) -> faults.Invalid:
-    return faults.Invalid(
-        f"{flag} {text[:80]!r} is not an address to listen on.",
-        hint=f"Type HOST:PORT, as in: oriel up {flag} 127.0.0.1:5050 (or [::1]:5050).",
-    )

@@ -14,7 +14,7 @@ import pytest
 from oriel import faults
 from oriel.authority import Authority
 from oriel.clock import SystemClock
-from oriel.house import settings
+from oriel.house import settings, typed
 from oriel.house.own_tls import ApiTls, OwnCertificate, api_names, web_names
 from oriel.lexicon import Address
 from oriel.router import tls
@@ -109,7 +109,7 @@ def test_the_settings_of_tls(tmp_path: Path) -> None:
     assert settled.api_url == "https://127.0.0.1:5050"
     assert settings.Settings.from_json(settled.to_json()) == settled
     again = settings.settle(settings.Flags(web_tls="", acme_directory=""), settled, tmp_path)
-    assert (again.web_tls, again.acme_directory) == (None, settings.DEFAULT_ACME)
+    assert (again.web_tls, again.acme_directory) == (None, typed.DEFAULT_ACME)
     for wrong in ("http://a.b/dir", "https://", "ftp://x", "https://a b/", "https://a/\n"):
         with pytest.raises(faults.Invalid, match="--acme-directory"):
             settings.settle(settings.Flags(acme_directory=wrong), settled, tmp_path)
