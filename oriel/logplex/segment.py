@@ -94,6 +94,13 @@ class Segment:
         """What is committed."""
         return Extent(self.number, self.records, self.size)
 
+    def offset(self, number: int) -> int:
+        """Where the record of that number begins; the one after the last: where it will."""
+        if number >= self.records:
+            return self.size
+        row = files.read_at(self.index_fd, entry.SIZE, (number + 1) * entry.SIZE)
+        return next(iter(entry.unpack_all(row)))[1]
+
     def begin(self, time_us: int, source: int, release: int, kind: int, flags: int) -> None:
         """Say whose the next bytes are. One that was begun and not committed is overwritten."""
         os.pwrite(
