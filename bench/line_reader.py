@@ -25,7 +25,9 @@ async def read(number: int, data: Path) -> None:
     shelf = Shelf(data / "channels", limits, clock, "bench")
     await shelf.start()
     shelf.channel(CHANNEL)
-    reader = Datagrams(socket.socket(fileno=number), shelf, limits, clock, Catch(data / "catch", "bench"))
+    reader = Datagrams(
+        socket.socket(fileno=number), shelf, limits, clock, Catch(data / "catch", "bench")
+    )
     reader.channel_of = lambda _: CHANNEL
     reader.start()
     await asyncio.get_running_loop().create_future()

@@ -113,7 +113,10 @@ def _measure(root: Path, seconds: int, only: str | None) -> None:
         contestants["Oriel"] = oriel.port
         syslog = stack.enter_context(_reader(root / "reader"))
         for name, log in (
-            ("nginx, syslog", f"syslog:server=127.0.0.1:{syslog.log_port},tag=router,nohostname router"),
+            (
+                "nginx, syslog",
+                f"syslog:server=127.0.0.1:{syslog.log_port},tag=router,nohostname router",
+            ),
             ("nginx, file", f"{root}/access.log router buffer=64k flush=1s"),
         ):
             port = free_port()
@@ -121,8 +124,11 @@ def _measure(root: Path, seconds: int, only: str | None) -> None:
             stack.enter_context(_nginx(nginx, root, name[:5] + name[-4:], body, port))
             contestants[name] = port
         import os
+
         if os.environ.get("PERF"):
-            subprocess.Popen(["sh","-c",f"sleep 1; {os.environ['PERF'].replace('PID', str(oriel.worker))}"])
+            subprocess.Popen(
+                ["sh", "-c", f"sleep 1; {os.environ['PERF'].replace('PID', str(oriel.worker))}"]
+            )
         runs: dict[str, list[Run]] = {name: [] for name in contestants}
         cpu = cpu_of(oriel.worker)
         for _ in range(_ROUNDS):

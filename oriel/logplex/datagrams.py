@@ -27,6 +27,7 @@ _SO_RXQ_OVFL = 40
 _SO_RCVBUFFORCE = 33
 _COUNTER = struct.Struct("=I")
 _KNOWN_MAX = 4096
+_NOBODY = b' channel="-" '
 
 
 @dataclass(slots=True)
@@ -34,6 +35,8 @@ class Counts:
     """What became of the datagrams."""
 
     kept: int = 0
+    nobody: int = 0
+    """Requests that could not be read, so that no app is known."""
     unknown_channel: int = 0
     malformed: int = 0
     kernel_dropped: int = 0
@@ -153,7 +156,10 @@ class Datagrams:
                 continue
             name = self.channel_of(line)
             if name is None:
-                self.counts.malformed += 1
+                if _NOBODY in line:
+                    self.counts.nobody += 1
+                else:
+                    self.counts.malformed += 1
                 continue
             lines = arrived.get(name)
             if lines is None:

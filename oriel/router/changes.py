@@ -17,6 +17,7 @@ from oriel.router.render import (
     address,
     app_entries,
     host_entries,
+    page_entries,
     slot_name,
 )
 from oriel.router.seen import Seen, SeenServer
@@ -29,7 +30,9 @@ Streams of HAProxy 2.6.12 may point at a server that shows no connection any mor
 2298: it crashes when such a one is deleted). Until then a server costs a few kilobytes.
 """
 
-_ENTRY = re.compile(r"slot-([0-9]{4,6})\|[a-z]+\|[A-Za-z0-9-]+", re.ASCII)
+_ENTRY = re.compile(
+    r"slot-([0-9]{4,6})\|[a-z]+\|[A-Za-z0-9-]+\|[0-9a-f]*\|[0-9a-f]*\|[a-z0-9_.-]*", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +80,26 @@ def place_all(table: RouteTable, holders: Mapping[str, int], slots: int, spares:
     return place(table, kept, max(slots, wanted))
 
 
-def plan(table: RouteTable, seen: Seen, layout: str) -> Plan:
-    """The commands that bring HAProxy to `table`, and whether it takes a reload as well."""
+def plan(table: RouteTable, seen: Seen, layout: str, options: str = "") -> Plan:
+    """The commands that bring HAProxy to `table`, and whether it takes a reload as well.
+
+    `options` is what follows a new server's address.
+    """
     stamp = seen.process.stamp
-    if stamp is None or stamp.version != LAYOUT_VERSION or len(seen.map_ids) < 2:
+    if stamp is None or stamp.version != LAYOUT_VERSION or len(seen.map_ids) < 3:
         return Plan((), (), Places(0, {}), reload=True)
     places = place(table, held(seen.apps), stamp.slots, (each.slot for each in seen.servers))
     served = RouteTable(tuple(app for app in table.apps if app.app_id in places.by_app))
-    coming, leaving, chores = _server_commands(served, places, seen.servers)
-    hosts, apps = seen.map_ids["hosts"], seen.map_ids["apps"]
+    coming, leaving, chores = _server_commands(served, places, seen.servers, options)
+    hosts, apps, pages = (seen.map_ids[name] for name in ("hosts", "apps", "pages"))
+    pages_come, pages_go = _map_commands(pages, seen.pages, page_entries(served))
     hosts_come, hosts_go = _map_commands(hosts, seen.hosts, host_entries(served))
     apps_come, apps_go = _map_commands(apps, seen.apps, app_entries(served, places))
     return Plan(
-        commands=(*coming, *apps_come, *hosts_come, *hosts_go, *apps_go, *leaving),
+        commands=(
+            *(*coming, *pages_come, *apps_come, *hosts_come),
+            *(*hosts_go, *apps_go, *pages_go, *leaving),
+        ),
         chores=tuple(chores),
         places=places,
         reload=stamp.layout != layout or len(served.apps) < len(table.apps),
@@ -112,7 +122,7 @@ def _map_commands(
 
 
 def _server_commands(
-    table: RouteTable, places: Places, have: tuple[SeenServer, ...]
+    table: RouteTable, places: Places, have: tuple[SeenServer, ...], options: str
 ) -> tuple[list[str], list[str], list[str]]:
     """What comes, what leaves, what may be deleted."""
     known = {(each.slot, each.label): each for each in have}
@@ -122,7 +132,7 @@ def _server_commands(
         slot = places.by_app[app.app_id]
         for server in app.servers:
             wanted.add((slot, server.label))
-            coming += _coming(slot, server, known.get((slot, server.label)))
+            coming += _coming(slot, server, known.get((slot, server.label)), options)
     leaving: list[str] = []
     chores: list[str] = []
     for (slot, label), old in known.items():
@@ -135,12 +145,13 @@ def _server_commands(
     return coming, leaving, chores
 
 
-def _coming(slot: int, server: Server, have: SeenServer | None) -> list[str]:
+def _coming(slot: int, server: Server, have: SeenServer | None, options: str) -> list[str]:
     """The commands after which `server` gets requests; none when it does."""
     name = f"{slot_name(slot)}/{server.label}"
     ready = f"set server {name} state ready"
     if have is None:
-        return [f"add server {name} {address(server)}", ready]
+        watched = [f"enable health {name}"] if options else []
+        return [f"add server {name} {address(server)} {options}".rstrip(), ready, *watched]
     moved = (have.host, have.port) != (server.host, server.port)
     move = [f"set server {name} addr {server.host} port {server.port}"] if moved else []
     return move if have.ready else [*move, ready]

@@ -87,12 +87,14 @@ class HAProxy:
         """All that it has loaded; raises Away."""
         process = await self.process()
         ids = reading.read_map_ids(await self._ask(self._runtime_socket, "show map"))
-        maps: dict[str, Mapping[str, str | None]] = {"hosts": {}, "apps": {}}
+        maps: dict[str, Mapping[str, str | None]] = {
+            name: {} for name in ("hosts", "apps", "pages")
+        }
         for name, map_id in ids.items():
             text = await self._ask(self._runtime_socket, f"show map {map_id}")
             maps[name] = reading.read_map(text)
         servers = reading.read_servers(await self._ask(self._runtime_socket, "show servers state"))
-        return Seen(process, ids, maps["hosts"], maps["apps"], servers)
+        return Seen(process, ids, maps["hosts"], maps["apps"], servers, maps["pages"])
 
     async def tell(self, commands: Iterable[str]) -> str:
         """Carry out commands in order; what it objected to, or nothing. Raises Away."""

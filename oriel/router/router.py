@@ -11,13 +11,14 @@ import contextlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from oriel.clock import Clock
 from oriel.faults import Unavailable
 from oriel.router import changes
 from oriel.router.changes import Plan
 from oriel.router.haproxy import Away, HAProxy, unprivileged_user
-from oriel.router.render import Places, Settings, render
+from oriel.router.render import Places, Settings, render, server_options
 from oriel.router.seen import Process
 from oriel.router.table import Listen, RouteTable
 
@@ -61,29 +62,21 @@ class Router:
         log_port: int,
         clock: Clock,
         user: str | None = None,
-        threads: int = 1,
-        connections_max: int | None = None,
-        spares: int = 32,
-        first_byte_timeout_s: float = 30,
-        idle_timeout_s: float = 55,
-        connect_timeout_s: float = 5,
-        boot_hold_s: float = 75,
+        **changes: Any,
     ) -> None:
-        """Touches nothing yet; `user` is whom HAProxy becomes, by default what the system has."""
+        """Touches nothing yet; `user` is whom HAProxy becomes, by default what the system has.
+
+        `changes` are those to the other `Settings`.
+        """
         self._settings = Settings(
             directory=directory,
             runtime_socket=runtime_socket,
             web=(web,) if isinstance(web, Listen) else web,
             log_port=log_port,
             user=user or unprivileged_user(),
-            threads=threads,
-            connections_max=connections_max,
-            spares=spares,
-            first_byte_timeout_s=first_byte_timeout_s,
-            idle_timeout_s=idle_timeout_s,
-            connect_timeout_s=connect_timeout_s,
-            boot_hold_s=boot_hold_s,
+            **changes,
         )
+        self._options = server_options(self._settings)
         self._layout = ""
         self._clock = clock
         self._haproxy = HAProxy(
@@ -213,7 +206,7 @@ class Router:
         for _ in range(_ROUNDS_MAX):
             seen = await self._haproxy.see()
             self._process = seen.process
-            plan = changes.plan(table, seen, self._layout)
+            plan = changes.plan(table, seen, self._layout, self._options)
             self._places = plan.places
             if not plan.commands:
                 return plan

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from oriel.router.render import Stamp
 
-_MAP_LINE = re.compile(r"([0-9]+) \((?:[^()]*/)?(hosts|apps)\.[0-9a-f]+\.map\) ", re.ASCII)
+_MAP_LINE = re.compile(r"([0-9]+) \((?:[^()]*/)?(hosts|apps|pages)\.[0-9a-f]+\.map\) ", re.ASCII)
 _PID = re.compile(r"^Pid: ([0-9]+)\s*$", re.MULTILINE | re.ASCII)
 _SLOT = re.compile(r"slot-([0-9]{4,6})", re.ASCII)
 
@@ -34,6 +34,7 @@ class SeenServer:
     host: str
     port: int
     ready: bool
+    """It may get requests; whether it is quarantined just now is HAProxy's own business."""
     quiet: bool
     """In maintenance: it gets no new request."""
     since_s: int
@@ -48,6 +49,7 @@ class Seen:
     hosts: Mapping[str, str | None]
     apps: Mapping[str, str | None]
     servers: tuple[SeenServer, ...]
+    pages: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def read_process(text: str) -> Process | None:
@@ -57,7 +59,7 @@ def read_process(text: str) -> Process | None:
 
 
 def read_map_ids(text: str) -> dict[str, str]:
-    """From `show map`: `hosts` and `apps` to the `#ID` that commands take."""
+    """From `show map`: `hosts`, `apps` and `pages` to the `#ID` that commands take."""
     return {match[2]: f"#{match[1]}" for match in map(_MAP_LINE.match, text.splitlines()) if match}
 
 
@@ -96,7 +98,7 @@ def _server(words: list[str], columns: Mapping[str, int]) -> SeenServer | None:
             label=words[columns["srv_name"]],
             host=words[columns["srv_addr"]],
             port=int(words[columns["srv_port"]]),
-            ready=admin == 0 and words[columns["srv_op_state"]] == "2",
+            ready=admin == 0,
             quiet=bool(admin & _MAINTENANCE),
             since_s=int(words[columns["srv_time_since_last_change"]]),
         )

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
+from urllib.parse import quote
 
 from oriel.lexicon import AppName, DynoName, Malformed
 
@@ -18,6 +19,12 @@ Mode = Literal["serve", "maintenance", "blank", "crashed", "none", "booting"]
 """What a request of the app meets: a dyno, or the page that says why there is none."""
 
 MODES: tuple[str, ...] = get_args(Mode)
+
+PAGE_SAFE = "<>/='()[]{}!&*,-.:;?@^_`|~"
+"""Of an app's own page, what enters a map as it is; the rest as `%XX`."""
+
+PAGE_BYTES_MAX = 20 * 1024
+"""Of an app's own page: it must fit, encoded, into a line of a map and HAProxy's buffer."""
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
@@ -116,6 +123,9 @@ class AppRoute:
     hosts: tuple[str, ...]
     servers: tuple[Server, ...]
     mode: Mode
+    error_page: str = ""
+    """The app's own page in HTML for errors; empty: the router's."""
+    maintenance_page: str = ""
 
     def __post_init__(self) -> None:
         """Check each part and bring the hosts into their matched form; raises Malformed."""
@@ -125,6 +135,8 @@ class AppRoute:
                 raise Malformed(f"{_shown(text)} is not {what}.")
         if self.mode not in MODES:
             raise Malformed(f"{_shown(self.mode)} is not a mode: use one of {', '.join(MODES)}.")
+        for page in (self.error_page, self.maintenance_page):
+            check_page(page)
         object.__setattr__(self, "hosts", tuple(dict.fromkeys(map(hostname, self.hosts))))
         _refuse_twins((server.label for server in self.servers), f"dynos of {self.app}")
 
@@ -139,6 +151,15 @@ class RouteTable:
         """No id and no host twice; raises Malformed."""
         _refuse_twins((app.app_id for app in self.apps), "apps")
         _refuse_twins((host for app in self.apps for host in app.hosts), "hosts")
+
+
+def check_page(page: str) -> None:
+    """Raise Malformed for an app's own page that would not fit."""
+    if len(quote(page, safe=PAGE_SAFE)) > PAGE_BYTES_MAX:
+        raise Malformed(
+            f"The page is too large: {PAGE_BYTES_MAX // 1024} kB at most, where characters beyond "
+            "ASCII count three times a byte."
+        )
 
 
 def _refuse_twins(names: Iterable[str], of: str) -> None:

@@ -20,7 +20,7 @@ class Model:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self.maps: dict[str, list[tuple[str, str]]] = {"#1": [], "#2": []}
+        self.maps: dict[str, list[tuple[str, str]]] = {"#1": [], "#2": [], "#3": []}
         self.servers: dict[str, list[object]] = {}
 
     def tell(self, command: str) -> None:
@@ -49,16 +49,17 @@ class Model:
                 raise AssertionError(command)
 
     def show(self) -> Seen:
-        hosts, apps = (
+        hosts, apps, pages = (
             {key: value if [k for k, _ in pairs].count(key) == 1 else None for key, value in pairs}
-            for pairs in (self.maps["#1"], self.maps["#2"])
+            for pairs in (self.maps["#1"], self.maps["#2"], self.maps["#3"])
         )
         return Seen(
             Process(1, Stamp(LAYOUT, self.slots)),
-            {"hosts": "#1", "apps": "#2"},
+            {"hosts": "#1", "apps": "#2", "pages": "#3"},
             hosts,
             apps,
             tuple(self._servers()),
+            pages,
         )
 
     def _servers(self) -> Iterator[SeenServer]:
@@ -80,7 +81,7 @@ class Model:
         entry = dict(reversed(self.maps["#2"])).get(app or "")
         if entry is None:
             return None
-        slot, mode, _ = entry.split("|")
+        slot, mode, *_ = entry.split("|")
         dynos = [s[:2] for name, s in self.servers.items() if name.startswith(f"{slot}/") and s[2]]
         return mode, sorted(tuple(each) for each in dynos)  # type: ignore[type-var]
 
@@ -108,7 +109,9 @@ TABLES = st.dictionaries(st.sampled_from(NAMES), st.tuples(SERVERS, MODES)).map(
 ENTRIES = st.lists(
     st.tuples(
         st.sampled_from([f"id-{name}" for name in NAMES] + ["id-gone"]),
-        st.sampled_from(["slot-0000|serve|c", "slot-0001|serve|c", "slot-0099|none|c", "nonsense"]),
+        st.sampled_from(
+            ["slot-0000|serve|c|||", "slot-0001|serve|c|||", "slot-0099|none|c|||", "nonsense"]
+        ),
     )
 )
 
@@ -213,10 +216,10 @@ def test_a_foreign_haproxy_takes_a_reload_and_no_command() -> None:
 def test_what_holds_a_slot() -> None:
     assert changes.held(
         {
-            "a": "slot-0001|serve|c",
-            "b": "slot-0002|none|d",
+            "a": "slot-0001|serve|c|||",
+            "b": "slot-0002|none|d|||",
             "c": "x",
             "d": None,
-            "e": "slot-0002|none|d",
+            "e": "slot-0002|none|d|||",
         }
     ) == {"a": 1}
