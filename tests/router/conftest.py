@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import os
@@ -151,6 +152,27 @@ class House:
             log_port=self.log_port,
             **{**options, **changes},  # type: ignore[arg-type]
         )
+
+    def serve(self, first: RouteTable, **changes: object) -> None:
+        """Files written, HAProxy started: for tests that only ask."""
+
+        async def write() -> None:
+            router = self.router(**changes)
+            await router.start(first)
+            await router.close()
+
+        asyncio.run(write())
+        self.start_proxy()
+
+    def reload(self) -> None:
+        """As the router does, through the master's socket; returns when the new worker answers."""
+        before = self.worker()
+        with socket.socket(socket.AF_UNIX) as asker:
+            asker.connect(str(self.run / "master.sock"))
+            asker.sendall(b"reload\n")
+            while asker.recv(65536):
+                pass
+        until(lambda: self._answers() and self.worker() != before, "it is reloaded")
 
     def start_proxy(self) -> int:
         """As `oriel up` does; the worker's pid once it answers."""

@@ -131,10 +131,10 @@ def test_a_host_of_no_app_gets_a_page_and_no_line(house: House) -> None:
         ("/hang", 503, 'at=error code=H12 desc="Request timeout"'),
         ("/close", 503, 'at=error code=H13 desc="Connection closed without response"'),
         ("/garbage", 503, 'at=error code=H17 desc="Poorly formatted HTTP response"'),
-        ("/heads", 503, 'at=error code=H25 desc="HTTP restriction: oversized header"'),
+        ("/heads", 502, 'at=error code=H25 desc="HTTP restriction: oversized header"'),
         ("/503", 503, 'ts="--"] at=info method'),
         ("/cut", 200, 'sock=backend at=error code=H18 desc="Server Request Interrupted"'),
-        ("/chunk", 200, 'at=error code=H17 desc="Poorly formatted HTTP response"'),
+        ("/chunk", 503, 'at=error code=H17 desc="Poorly formatted HTTP response"'),
         ("/stall", 200, 'at=error code=H15 desc="Idle connection"'),
     ],
 )
