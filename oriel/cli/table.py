@@ -12,6 +12,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "ps": (HERE + "ps:ps", "Processes of an app, with their states."),
         "logs": (HERE + "logs:logs", "What an app and the platform said; --tail follows."),
         "logs:check": (HERE + "logs_policy:check", "Check that a log is as it was written."),
+        "errors": (HERE + "errors:errors", "What went wrong with an app, summed up."),
         "releases": (HERE + "releases:releases", "What was changed, by whom, when."),
         "releases:info": (HERE + "releases:info", "One release, with its config."),
         "releases:diff": (HERE + "releases:diff", "What changed from one release to another."),

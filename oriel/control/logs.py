@@ -110,7 +110,7 @@ async def _narrowed(
     # It goes into the session's URL, where other alphabets take more room.
     if len(json.dumps(narrow.grep)) > GREP_MAX + 2 or "\n" in narrow.grep:
         raise faults.Invalid(f"What to search for is at most {GREP_MAX} characters of one line.")
-    since = await _since(world, app, narrow.since, now) if narrow.since else None
+    begin = await since(world, app, narrow.since, now) if narrow.since else None
     claims: dict[str, Any] = {}
     if narrow.release:
         number = moments.release_of(narrow.release)
@@ -118,7 +118,7 @@ async def _narrowed(
             raise faults.Invalid(f"{narrow.release[:20]!r} is no release; they are called v1, v2.")
         begun = await _created(world, app, number)
         claims["release"] = number
-        since = max(since, begun) if since else begun
+        begin = max(begin, begun) if begin else begun
     if narrow.until:
         release = moments.release_of(narrow.until)
         until = (
@@ -126,9 +126,9 @@ async def _narrowed(
             if release is not None
             else moments.end_of(narrow.until, now)
         )
-        claims["until_us"] = max(0, _us(until))
-    if since:
-        claims["since_us"] = max(0, _us(since))
+        claims["until_us"] = max(0, microseconds(until))
+    if begin:
+        claims["since_us"] = max(0, microseconds(begin))
     if narrow.grep:
         claims["grep"] = narrow.grep
         claims["regex"] = narrow.regex
@@ -137,7 +137,8 @@ async def _narrowed(
     return claims
 
 
-async def _since(world: World, app: App, text: str, now: datetime) -> datetime:
+async def since(world: World, app: App, text: str, now: datetime) -> datetime:
+    """The moment that `text` means: a time, an age, or when a release was created."""
     release = moments.release_of(text)
     if release is None:
         return moments.moment(text, now)
@@ -151,7 +152,8 @@ async def _created(world: World, app: App, version: int) -> datetime:
     return await world.db.read(work)
 
 
-def _us(moment: datetime) -> int:
+def microseconds(moment: datetime) -> int:
+    """A moment as logplex counts: since 1970."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 

@@ -59,6 +59,12 @@ _data_option = click.option(
     multiple=True,
     help="Drains may connect there, though it is this machine; '' for nowhere. May be repeated.",
 )
+@click.option(
+    "--trust-proxy",
+    metavar="NETWORK",
+    multiple=True,
+    help="Proxies there, in front of --web, say how visitors came; '' for none. May be repeated.",
+)
 @click.option("--insecure-http", is_flag=True, help="Allow the API beyond loopback without TLS.")
 def up(data: Path | None, **flags: Any) -> int:
     """Start the platform in the foreground.

@@ -15,20 +15,23 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import uvicorn
+from sqlalchemy import Connection
 
 from oriel import faults
 from oriel.api.app import build as build_api
 from oriel.builder import Builder, Environment, Repositories
 from oriel.clock import Clock, SystemClock
-from oriel.control import accounts, recovery, running
+from oriel.control import accounts, record, recovery, running
 from oriel.control.overflow import Overflow
+from oriel.control.pages import Pages
 from oriel.control.shipper import Shipper
 from oriel.control.world import Settings, World
+from oriel.egress import Dialer, Rules
 from oriel.house import settings as house_settings
 from oriel.house.holders import Holders
 from oriel.house.layout import Layout
@@ -119,6 +122,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             web=Listen(kept.web.host, kept.web.port),
             log_port=kept.router_log_port,
             clock=clock,
+            trusted=kept.trust_proxy,
         )
         rerouter = running.Rerouter(router)
         holders = Holders(layout.up_socket, logplex)
@@ -146,6 +150,9 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             reroute=rerouter.ask,
             overflow=overflow,
         )
+        dialer = Dialer(Rules.parse(kept.allow_egress))
+        stack.callback(dialer.close)
+        world.pages = Pages(data / "pages", dialer, _saying(world), rerouter.ask)
         await accounts.prepare_setup(world)
         shipper = Shipper(db, logplex, clock, conductor.drained)
         await conductor.start()
@@ -154,7 +161,10 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
         stack.push_async_callback(overflow.close)
         shipper.start()
         stack.push_async_callback(shipper.close)
-        table = await db.read(lambda conn: running.route_table(conn, world.settings, conductor))
+        stack.push_async_callback(world.pages.close)
+        table = await db.read(
+            lambda conn: running.route_table(conn, world.settings, conductor, world.pages)
+        )
         await router.start(table)
         stack.push_async_callback(router.close)
         rerouter.start(world)
@@ -195,6 +205,18 @@ async def _listening(
         ready.unlink(missing_ok=True)
         server.should_exit = True
         await serving
+
+
+def _saying(world: World) -> Callable[[str, str], Awaitable[None]]:
+    """How a room that knows no ledger puts a line into an app's log."""
+
+    async def say(app_id: str, text: str) -> None:
+        def work(conn: Connection) -> None:
+            record.say(conn, world, ledger_apps.by_name_or_id(conn, app_id), "pages", text)
+
+        await world.db.write(work)
+
+    return say
 
 
 async def _vault(db: Database, key_file: Path) -> Vault:

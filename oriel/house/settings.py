@@ -46,6 +46,8 @@ class Settings:
     isolation: str = "bubblewrap"
     allow_egress: tuple[str, ...] = ()
     """Networks that drains may connect to though they are this machine or its own."""
+    trust_proxy: tuple[str, ...] = ()
+    """Networks of proxies in front of `web` whose X-Forwarded-Proto and -Port are believed."""
 
     @property
     def api_url(self) -> str:
@@ -78,6 +80,7 @@ class Settings:
                 "key_file": self.key_file,
                 "isolation": self.isolation,
                 "allow_egress": list(self.allow_egress),
+                "trust_proxy": list(self.trust_proxy),
             },
             indent=1,
         )
@@ -104,6 +107,7 @@ class Settings:
                 key_file=read.get("key_file"),
                 isolation=str(read.get("isolation", "bubblewrap")),
                 allow_egress=tuple(map(str, read.get("allow_egress", ()))),
+                trust_proxy=tuple(map(str, read.get("trust_proxy", ()))),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise faults.Invalid(
@@ -125,6 +129,7 @@ class Flags:
     tls_key: str | None = None
     insecure_http: bool = False
     allow_egress: tuple[str, ...] = ()
+    trust_proxy: tuple[str, ...] = ()
 
 
 def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
@@ -145,6 +150,7 @@ def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
         tls_key=_absolute(flags.tls_key, base.tls_key),
         insecure_http=flags.insecure_http,
         allow_egress=_networks(flags.allow_egress) if flags.allow_egress else base.allow_egress,
+        trust_proxy=_networks(flags.trust_proxy) if flags.trust_proxy else base.trust_proxy,
     )
     _refuse_unsafe(settled)
     return settled

@@ -142,9 +142,9 @@ def page_entries(table: RouteTable) -> dict[str, str]:
     pages = {page for app in table.apps for page in (app.error_page, app.maintenance_page) if page}
     entries: dict[str, str] = {}
     for page in pages:
-        text = f"{page.rstrip()}\n<!-- request "
+        text = f"{page} <!-- request "
         entries[f"{page_key(page)}:before:html"] = quote(text, safe=PAGE_SAFE)
-        entries[f"{page_key(page)}:after:html"] = quote(" -->\n", safe=PAGE_SAFE)
+        entries[f"{page_key(page)}:after:html"] = quote(" -->", safe=PAGE_SAFE)
     return entries
 
 

@@ -231,6 +231,7 @@ class Router:
             _log.error("router: configuration refused, the last good one stays: %s", reason)
         self._refused = reason
         self._refused_config = rendered.config if reason else ""
+        await self._haproxy.note_refused(reason)
         return not reason
 
     async def _reload(self, plan: Plan) -> None:
@@ -252,6 +253,7 @@ class Router:
         except Away as error:
             self._refused = f"HAProxy did not take over its new configuration: {error}"
             _log.error("router: %s", self._refused)
+            await self._haproxy.note_refused(self._refused)
             await self._haproxy.restore()
             # HAProxy 2.6 pauses the running worker's port for 2 s when a new one cannot bind.
             self._reload_failures += 1

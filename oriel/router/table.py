@@ -154,7 +154,12 @@ class RouteTable:
 
 
 def check_page(page: str) -> None:
-    """Raise Malformed for an app's own page that would not fit."""
+    """Raise Malformed for an app's own page that HAProxy cannot send: too large, or of many lines.
+
+    See `oriel.router.pages.one_line`.
+    """
+    if any(each < " " or each == "\x7f" for each in page):
+        raise Malformed("The page has line breaks or control characters.")
     if len(quote(page, safe=PAGE_SAFE)) > PAGE_BYTES_MAX:
         raise Malformed(
             f"The page is too large: {PAGE_BYTES_MAX // 1024} kB at most, where characters beyond "
