@@ -137,14 +137,6 @@ class Channel(Keeping):
         """Keep frames as they came: each one line, with its newline."""
         self._append_whole([(source, 0, b"".join(frames))], entry.FRAMES, self._time(now_us))
 
-    def last_frames(self, source: Source) -> bytes:
-        """The last record of a source in the segment that is being written, if there is one."""
-        number = self.active.last.get(source.id)
-        if number is None:
-            return b""
-        start = self.active.offset(number)
-        return files.read_at(self.active.data_fd, self.active.offset(number + 1) - start, start)
-
     def append_runs(self, runs: Sequence[tuple[Source, bytes]], now_us: int) -> None:
         """Keep runs of whole lines, each run one record; all of them or none."""
         parts = [(source, 0, lines) for source, lines in runs]

@@ -176,7 +176,7 @@ class Datagrams:
             text = b"".join(lines)
             try:
                 channel = self._shelf.channel(name)
-                has = channel.last_frames(channel.source("heroku", "router"))
+                has = channel.active.last_of(channel.source("heroku", "router").id)
             except OSError:
                 has = b""
             # A record that a kill cut off ends with a whole line. No two frames are the same.

@@ -86,6 +86,8 @@ class Dyno:
         status, length = b"200 OK", len(body)
         if path in (b"/cut", b"/stall"):
             length += 100
+        if path == b"/big":
+            return b"HTTP/1.1 200 OK\r\n\r\n" + bytes(32 << 20)
         if path == b"/chunk":
             return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n"
         if path == b"/heads":

@@ -1,4 +1,4 @@
-"""Limits, silent and hasty clients, bad bodies, proxies in front, streams: all with a real HAProxy."""
+"""Limits, silent and hasty clients, bad bodies, proxies in front, streams: with a real HAProxy."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_one_address_that_takes_too_many_connections_is_refused_H22(house: House
     until(lambda: house.get("foo.localhost").status == 200, "there is room again")
 
 
-def test_ten_thousand_idle_connections_of_one_address_leave_room_for_others(house: House) -> None:
+def test_idle_connections_of_one_address_leave_room_for_others(house: House) -> None:
     house.serve(
         table(app("foo", house.server(house.dyno("x")))),
         client_connections_max=50,
@@ -77,8 +77,8 @@ def test_ten_thousand_idle_connections_of_one_address_leave_room_for_others(hous
     )
     doors = []
     for _ in range(1000):
-        door = socket.create_connection(("127.0.0.1", house.port))
-        doors.append(door)
+        with contextlib.suppress(ConnectionResetError):
+            doors.append(socket.create_connection(("127.0.0.1", house.port)))
     idle = int(re.search(r"^CurrConns: (\d+)", house.ask("show info"), re.MULTILINE)[1])  # type: ignore[index]
     assert idle <= 102
     # Another address, here one that is trusted, is answered meanwhile.
@@ -106,14 +106,14 @@ def test_a_client_that_dribbles_its_head_is_cut_off(house: House) -> None:
     assert time.monotonic() - begun < 3
 
 
-def test_a_client_that_stops_in_the_middle_of_its_body_is_H28(house: House) -> None:
+def test_a_client_that_stops_reading_its_answer_is_H28(house: House) -> None:
     house.serve(
         table(app("foo", house.server(house.dyno("x")))),
         idle_timeout_s=0.4,
         first_byte_timeout_s=10,
     )
     with socket.create_connection(("127.0.0.1", house.port)) as door:
-        door.sendall(b"POST /hang HTTP/1.1\r\n%sContent-Length: 100\r\n\r\nabc" % HEAD)
+        door.sendall(b"GET /big HTTP/1.1\r\n%s\r\n" % HEAD)
         line = house.line()
     assert 'sock=client at=warning code=H28 desc="Client Connection Idle"' in line
     assert " status=499 " in line
