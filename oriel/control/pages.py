@@ -12,6 +12,7 @@ import json
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from oriel import faults
@@ -71,7 +72,7 @@ class Pages:
             elif self._kept.get(key, ("",))[0] != url and not (task and asked == url):
                 fetching = asyncio.create_task(self._fetch(key, var, url), name=f"page {var}")
                 self._tasks[key] = (url, fetching)
-                fetching.add_done_callback(lambda done, key=key: self._done(key, done))
+                fetching.add_done_callback(partial(self._done, key))
 
     def forget(self, app_id: str) -> None:
         """The app is gone."""

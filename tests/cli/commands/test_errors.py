@@ -24,20 +24,21 @@ FOUND: dict[str, Any] = {
 
 
 def test_errors_are_summed_up(oriel: Oriel, stub: Stub) -> None:
-    stub.on("GET", "/oriel/apps/foobaz/errors?since=2h", FOUND)
+    stub.on("GET", "/oriel/apps/foobaz/errors", FOUND)
     out = oriel("errors", "-a", "foobaz", "--since", "2h").out.splitlines()
+    assert stub.requests[-1].path == "/oriel/apps/foobaz/errors?since=2h"
     assert out[0].split() == ["Code", "Count", "What", "Last", "Where"]
     assert out[2].startswith("H12   1,204  Request timeout ")
-    assert out[2].endswith("web.1, web.2 /s..") or "web.1" in out[2]
+    assert " web.1, web" in out[2]
 
 
 def test_no_errors_are_said_too(oriel: Oriel, stub: Stub) -> None:
-    stub.on("GET", "/oriel/apps/foobaz/errors?since=24h", {**FOUND, "errors": []})
+    stub.on("GET", "/oriel/apps/foobaz/errors", {**FOUND, "errors": []})
     assert oriel("errors", "-a", "foobaz").out.startswith("No errors since 2011-06-18 ")
 
 
 def test_errors_as_json(oriel: Oriel, stub: Stub) -> None:
     import json
 
-    stub.on("GET", "/oriel/apps/foobaz/errors?since=24h", FOUND)
+    stub.on("GET", "/oriel/apps/foobaz/errors", FOUND)
     assert json.loads(oriel("errors", "-a", "foobaz", "--json").out) == FOUND
