@@ -30,7 +30,7 @@ from oriel.router import AppRoute, Listen, Router, RouteTable, Server, command
 CONNECTIONS = 64
 HOST = "bench.localhost"
 CHANNEL = "bench"
-_ROUNDS = 3
+_ROUNDS = 7
 _READER = Path(__file__).with_name("line_reader.py")
 
 _NGINX = """\
@@ -92,7 +92,7 @@ class Run:
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(prog="bench/router", description=__doc__)
-    parser.add_argument("--seconds", type=int, default=4, help="of each of three rounds")
+    parser.add_argument("--seconds", type=int, default=2, help="of each of seven rounds")
     parser.add_argument("--only", help="run one contestant, for a profile")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="oriel-bench-") as root:
@@ -123,19 +123,12 @@ def _measure(root: Path, seconds: int, only: str | None) -> None:
             body = _PROXY.format(host=HOST, app=app, port=port, log=log)
             stack.enter_context(_nginx(nginx, root, name[:5] + name[-4:], body, port))
             contestants[name] = port
-        import os
-
-        if os.environ.get("PERF"):
-            subprocess.Popen(
-                ["sh", "-c", f"sleep 1; {os.environ['PERF'].replace('PID', str(oriel.worker))}"]
-            )
         runs: dict[str, list[Run]] = {name: [] for name in contestants}
         cpu = cpu_of(oriel.worker)
         for _ in range(_ROUNDS):
             for name, port in contestants.items():
                 if only is None or name == only:
                     runs[name].append(_wrk(web, port, seconds))
-        print(Path(f"/proc/{oriel.worker}/stat").read_text().split()[13:15], file=sys.stderr)
         cpu = cpu_of(oriel.worker) - cpu
         until(lambda: oriel.lines() >= oriel.requests(), 20)
         made = sum(each.requests for each in runs["Oriel"])
@@ -148,11 +141,14 @@ def _rows(runs: dict[str, list[Run]], oriel: _Oriel, syslog: _Reader) -> Iterato
         return statistics.median(float(getattr(each, what)) for each in runs[name] or [_NONE])
 
     others = [name for name in runs if name != "Oriel"]
-    ours, same = mid("Oriel", "rate"), mid("nginx, syslog", "rate")
+    ours = mid("Oriel", "rate")
+    # Round by round: what else the machine does meanwhile meets both.
+    rounds = zip(runs["Oriel"], runs["nginx, syslog"], strict=False)
+    ratio = statistics.median([each.rate / other.rate for each, other in rounds] or [0.0])
     bar = "at least 0.9 of nginx at the same work"
     rates = {name: mid(name, "rate") for name in others}
     yield Row("requests a second, line stored", ours, "/s", None, None, rates)
-    yield Row("against nginx, syslog", ours / max(1, same), "times", bar, ours >= 0.9 * same)
+    yield Row("against nginx, syslog", ratio, "times", bar, ratio >= 0.9)
     for what in ("p50_ms", "p99_ms"):
         peers = {name: mid(name, what) for name in others}
         yield Row(what.replace("_ms", ""), mid("Oriel", what), "ms", None, None, peers)

@@ -20,7 +20,7 @@ def test_errors_are_summed_up(tmp_path: Path) -> None:
     async def tell(site: Site) -> None:
         await ok(site, "POST", "/apps", 201, body=body(name="demo"))
         site.logplex.lines = [json.dumps(LINE)] * 3
-        found = await ok(site, "GET", "/oriel/apps/demo/errors?since=1h", 200)
+        found = await ok(site, "GET", "/oriel/apps/demo/errors", 200, query="since=1h")
         assert found["app"] == "demo"
         assert found["errors"] == [
             {
@@ -36,7 +36,7 @@ def test_errors_are_summed_up(tmp_path: Path) -> None:
         asked = site.logplex.asked
         assert [each.grep for each in asked] == [" code=H", "Error "]
         assert all(each.sources == ("heroku",) and each.since_us > 0 for each in asked)
-        await refused(site, "GET", "/oriel/apps/demo/errors?since=nonsense", 422)
+        await refused(site, "GET", "/oriel/apps/demo/errors", 422, query="since=nonsense")
         await refused(site, "GET", "/oriel/apps/other/errors", 404)
 
     play(tmp_path / "d", tell)
