@@ -20,6 +20,7 @@ from oriel.api import faults as statuses
 from oriel.api.app import DOORS, STREAMS
 from oriel.cli import exits, main, table
 from oriel.house import settings
+from oriel.logplex.requests import CODES
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -249,8 +250,7 @@ def test_every_environment_variable_is_documented() -> None:
 
 
 def router_codes() -> set[str]:
-    rendered = (ROOT / "oriel/router/render.py").read_text("utf-8")
-    return set(re.findall(r"code=(H\d\d)", rendered))
+    return set(CODES)
 
 
 def test_every_code_of_the_logs_is_documented_and_no_other_is_promised() -> None:

@@ -16,6 +16,7 @@ from oriel import faults
 from oriel.builder import Builder, Repositories
 from oriel.clock import Clock
 from oriel.control.overflow import Overflow
+from oriel.control.pages import Pages
 from oriel.ledger import Vault
 from oriel.lexicon import Address
 from oriel.logplex.client import Logplex
@@ -152,6 +153,8 @@ class World:
     """Key and certificate (PEM) by Oriel's own authority, for hosts that have no other."""
     overflow: Overflow | None = None
     """Where dynos run on this machine: what becomes of output that nobody takes."""
+    pages: Pages | None = None
+    """Apps' own pages for errors and maintenance."""
     gates: Gates = field(default_factory=Gates)
     background: set[asyncio.Task[Any]] = field(default_factory=set)
     """Changes that go on though nobody waits for them any more."""
