@@ -136,7 +136,7 @@ def app_entries(table: RouteTable, places: Places) -> dict[str, str]:
     once.
 
     The pages are the app's own, by their digests: for errors, for maintenance. The dyno is named
-    where there is only one. EDGE says what is answered before any dyno: `acme`, `https`, both with a `+`.
+    where there is only one. EDGE is what is answered before any dyno: `acme`, `https` or both.
     """
     return {app.app_id: "|".join(_entry(app, places.by_app[app.app_id])) for app in table.apps}
 

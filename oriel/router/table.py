@@ -171,7 +171,6 @@ class AppRoute:
                 raise Malformed(f"{_shown(token)} for {_shown(host)} is no challenge of ACME.")
         for page in (self.error_page, self.maintenance_page):
             check_page(page)
-        object.__setattr__(self, "hosts", tuple(dict.fromkeys(map(hostname, self.hosts))))
         _refuse_twins((server.label for server in self.servers), f"dynos of {self.app}")
 
 
