@@ -168,7 +168,9 @@ def page_entries(table: RouteTable) -> dict[str, str]:
     entries: dict[str, str] = {}
     for page in pages:
         text = f"{page} <!-- request "
-        entries[f"{page_key(page)}:before:html"] = quote(text, safe=PAGE_SAFE)
+        # A command whose last word begins with `<<` would wait for more lines.
+        encoded = quote(text[0], safe="") + quote(text[1:], safe=PAGE_SAFE)
+        entries[f"{page_key(page)}:before:html"] = encoded
         entries[f"{page_key(page)}:after:html"] = quote(" -->", safe=PAGE_SAFE)
     return entries
 

@@ -20,8 +20,11 @@ Mode = Literal["serve", "maintenance", "blank", "crashed", "none", "booting"]
 
 MODES: tuple[str, ...] = get_args(Mode)
 
-PAGE_SAFE = "<>/='()[]{}!&*,-.:;?@^_`|~"
-"""Of an app's own page, what enters a map as it is; the rest as `%XX`."""
+PAGE_SAFE = "<>/='()[]{}!&*,-.:?@^_`|~"
+"""Of an app's own page, what enters a map as it is; the rest as `%XX`.
+
+A `;` is not in it: it would end the command that carries the page, and begin another one.
+"""
 
 PAGE_BYTES_MAX = 20 * 1024
 """Of an app's own page: it must fit, encoded, into a line of a map and HAProxy's buffer."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from tests.api.test_app import body, ok, play, refused
@@ -19,7 +18,7 @@ LINE = {
 def test_errors_are_summed_up(tmp_path: Path) -> None:
     async def tell(site: Site) -> None:
         await ok(site, "POST", "/apps", 201, body=body(name="demo"))
-        site.logplex.lines = [json.dumps(LINE)] * 3
+        site.logplex.lines = [f"{LINE['time']} heroku[{LINE['ps']}]: {LINE['text']}"] * 3
         found = await ok(site, "GET", "/oriel/apps/demo/errors", 200, query="since=1h")
         assert found["app"] == "demo"
         assert found["errors"] == [

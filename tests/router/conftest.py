@@ -93,6 +93,8 @@ class Dyno:
         if path == b"/heads":
             heads = b"".join(b"Set-Cookie: %d=%s\r\n" % (n, b"x" * 3000) for n in range(8))
             return b"HTTP/1.1 200 OK\r\n%sContent-Length: 0\r\n\r\n" % heads
+        if path == b"/policy":
+            status = b"200 OK\r\nContent-Security-Policy: mine"
         if path == b"/503":
             status = b"503 Mine\r\nX-Oriel-Own: 504"
         return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, length, body)

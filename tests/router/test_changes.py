@@ -27,6 +27,9 @@ class Model:
         self.servers: dict[str, list[object]] = {}
 
     def tell(self, command: str) -> None:
+        # It would end the command and begin another one, in an app's own words.
+        assert ";" not in command
+        assert not command.split(" ")[-1].startswith("<<")
         words = command.split(" ")
         match words:
             case ["add", "map", which, key, value]:
@@ -102,7 +105,9 @@ SERVERS = st.lists(
     unique_by=lambda server: server.label,
 )
 MODES = st.sampled_from(["serve", "maintenance", "crashed"])
-TABLES = st.dictionaries(st.sampled_from(NAMES), st.tuples(SERVERS, MODES, st.booleans())).map(
+PAGES = st.sampled_from(["", "<<p>a;b</p>", "; disable frontend web; \\ # <<"])
+APPS = st.tuples(SERVERS, MODES, st.booleans(), PAGES)
+TABLES = st.dictionaries(st.sampled_from(NAMES), APPS).map(
     lambda apps: RouteTable(
         tuple(
             AppRoute(
@@ -114,8 +119,9 @@ TABLES = st.dictionaries(st.sampled_from(NAMES), st.tuples(SERVERS, MODES, st.bo
                 mode,  # type: ignore[arg-type]
                 https=https,
                 challenges={(f"{name}.x", "token"): f"a.{name}"} if https else None,
+                error_page=page,
             )
-            for name, (servers, mode, https) in apps.items()
+            for name, (servers, mode, https, page) in apps.items()
         )
     )
 )

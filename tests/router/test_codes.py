@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -201,6 +203,35 @@ def test_an_apps_own_pages_take_the_place_of_the_routers(house: House) -> None:
     assert answer.body.endswith(f"<!-- request {request_id} -->")
     assert "Application error" in house.get("bar.localhost").body
     assert '"id":"application_error"' in house.get("foo.localhost", Accept="application/json").body
+
+
+def test_an_apps_own_page_comes_and_goes_without_a_reload(house: House) -> None:
+    style = "".join(f".c{n}{{color:red;margin:0 1px;content:'\\\\'}}" for n in range(300))
+    own = f"<<style>{style}</style><p>Ours; del map #0 x; &amp; all</p>"
+    foo = app("foo", mode="crashed", hosts=("foo.localhost", "*.foo.localhost"))
+
+    async def story() -> None:
+        router = house.router()
+        await router.start(table(foo))
+        await asyncio.to_thread(house.start_proxy)
+        for page in (own, own.replace("Ours", "Other"), ""):
+            await router.apply(table(replace(foo, error_page=page)))
+            for host in ("foo.localhost", "a.foo.localhost"):
+                answer = await asyncio.to_thread(house.get, host)
+                assert answer.status == 503
+                assert answer.body.startswith(page or "<!doctype html>")
+        assert router.status().reloads == 0
+        assert router.status().refused == ""
+        await router.close()
+
+    asyncio.run(story())
+
+
+def test_what_an_app_says_of_its_content_stays(house: House) -> None:
+    foo = app("foo", house.server(house.dyno("x")))
+    foo = replace(foo, error_page="<p>e</p>", maintenance_page="<p>m</p>")
+    house.serve(table(foo))
+    assert house.get("foo.localhost", "/policy").headers["content-security-policy"] == "mine"
 
 
 def test_a_large_upload_streams_and_the_router_stays_small(house: House) -> None:
