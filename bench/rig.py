@@ -14,10 +14,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-SETUP = Path(__file__).parent.parent / ".setup"
+from bench import debs
+
 WRITERS = Path(__file__).with_name("writers.py")
 LINE = (
     b"0123456789 at=info method=GET path=/a/b/c status=200 service=12ms "
@@ -62,7 +63,7 @@ def writer(*words: object) -> subprocess.Popen[bytes]:
 class Plex:
     """A logplex on a data directory of its own."""
 
-    def __init__(self, data: Path, *options: str) -> None:
+    def __init__(self, data: Path, *options: str, pass_fds: tuple[int, ...] = ()) -> None:
         """Start it, and wait until it answers."""
         self.data = data
         self.socket = data / "run" / "logplex.sock"
@@ -72,6 +73,7 @@ class Plex:
         self.process = subprocess.Popen(
             [sys.executable, "-m", module, "--data", str(data), *options],
             stderr=subprocess.DEVNULL,
+            pass_fds=pass_fds,
         )
         until(self._answers)
 
@@ -137,9 +139,9 @@ class Plex:
 
 
 @contextmanager
-def plex(data: Path, *options: str) -> Iterator[Plex]:
+def plex(data: Path, *options: str, pass_fds: tuple[int, ...] = ()) -> Iterator[Plex]:
     """A logplex for the length of a block."""
-    made = Plex(data, *options)
+    made = Plex(data, *options, pass_fds=pass_fds)
     try:
         yield made
     finally:
@@ -149,7 +151,7 @@ def plex(data: Path, *options: str) -> Iterator[Plex]:
 
 def peers() -> Path | None:
     """A virtual environment with supervisord and honcho; None when it cannot be made."""
-    place = SETUP / "bench-peers"
+    place = debs.SETUP / "bench-peers"
     if (place / "bin" / "honcho").exists() and (place / "bin" / "supervisord").exists():
         return place
     try:
@@ -164,21 +166,8 @@ def peers() -> Path | None:
 
 def rsyslog() -> Path | None:
     """The directory of an unpacked rsyslog (Debian's conflicts with syslog-ng); None without."""
-    place = SETUP / "bench-rsyslog"
-    if (place / "usr" / "sbin" / "rsyslogd").exists():
-        return place
-    draft = SETUP / f"bench-rsyslog.{os.getpid()}"
-    try:
-        draft.mkdir(parents=True)
-        packages = ["rsyslog", "libestr0", "libfastjson4"]
-        subprocess.run(["apt-get", "-q", "download", *packages], cwd=draft, check=True, timeout=120)
-        for each in sorted(draft.glob("*.deb")):
-            subprocess.run(["dpkg-deb", "-x", str(each), str(draft)], check=True, timeout=60)
-        with suppress(OSError):
-            draft.rename(place)
-    except (subprocess.SubprocessError, OSError) as error:
-        print(f"no rsyslog: {error}", file=sys.stderr)
-    return place if (place / "usr" / "sbin" / "rsyslogd").exists() else None
+    packages = ["rsyslog", "libestr0", "libfastjson4"]
+    return debs.unpacked("rsyslog", packages, "usr/sbin/rsyslogd")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "why": (HERE + "why:why", "Why a process is as it is, and what to type."),
         "logs": (HERE + "logs:logs", "What an app and the platform said; --tail follows."),
         "logs:check": (HERE + "logs_policy:check", "Check that a log is as it was written."),
+        "errors": (HERE + "errors:errors", "What went wrong with an app, summed up."),
         "releases": (HERE + "releases:releases", "What was changed, by whom, when."),
         "releases:info": (HERE + "releases:info", "One release, with its config."),
         "releases:diff": (HERE + "releases:diff", "What changed from one release to another."),

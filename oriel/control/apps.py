@@ -155,6 +155,8 @@ async def destroy_app(world: World, actor: Actor, app: str) -> AppCard:
 async def sweep(world: World, app: App) -> None:
     """Remove everything of a destroyed app but its records. Twice is the same as once."""
     await world.conductor.forget(app.id)
+    if world.pages:
+        world.pages.forget(app.id)
     world.reroute()
     await world.logplex.forget(app.channel)
     await world.builder.forget(app.id)

@@ -111,7 +111,7 @@ async def _narrowed(
     # It goes into the session's URL, where other alphabets take more room.
     if len(json.dumps(narrow.grep)) > GREP_MAX + 2 or "\n" in narrow.grep:
         raise faults.Invalid(f"What to search for is at most {GREP_MAX} characters of one line.")
-    since = await _at(world, when.begin_of, app, narrow.since, now) if narrow.since else None
+    begin = await _at(world, when.begin_of, app, narrow.since, now) if narrow.since else None
     claims: dict[str, Any] = {}
     if narrow.release:
         number = moments.release_of(narrow.release)
@@ -119,12 +119,12 @@ async def _narrowed(
             raise faults.Invalid(f"{narrow.release[:20]!r} is no release; they are called v1, v2.")
         begun = await _at(world, when.begin_of, app, f"v{number}", now)
         claims["release"] = number
-        since = max(since, begun) if since else begun
+        begin = max(begin, begun) if begin else begun
     if narrow.until:
         until = await _at(world, when.end_of, app, narrow.until, now)
-        claims["until_us"] = max(0, _us(until))
-    if since:
-        claims["since_us"] = max(0, _us(since))
+        claims["until_us"] = max(0, microseconds(until))
+    if begin:
+        claims["since_us"] = max(0, microseconds(begin))
     if narrow.grep:
         claims["grep"] = narrow.grep
         claims["regex"] = narrow.regex
@@ -137,7 +137,8 @@ async def _at(world: World, named: _Named, app: App, text: str, now: datetime) -
     return await world.db.read(lambda conn: named(conn, app, text, now))
 
 
-def _us(moment: datetime) -> int:
+def microseconds(moment: datetime) -> int:
+    """A moment as logplex counts: since 1970."""
     return (moment - _EPOCH) // timedelta(microseconds=1)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from oriel.control import edge
+from oriel.control.pages import Pages
 from oriel.control.world import Settings, World
 from oriel.ledger import App, Release, apps, releases, settings
 from oriel.lexicon import PLATFORM, RELEASE_TYPE, Actor
@@ -83,6 +84,8 @@ async def apply(world: World, app_id: str, by: Actor) -> None:
     async with world.gates.wish(app_id):
         wish = await world.db.read(work)
         if wish is not None:
+            if world.pages:
+                world.pages.look(app_id, wish.env)
             await world.conductor.wish(wish, by=by)
     world.reroute()
 
@@ -102,7 +105,9 @@ async def apply_all(world: World) -> None:
     await asyncio.gather(*[one(app) for app in await world.db.read(apps.all)])
 
 
-def route_table(conn: Connection, where: Settings, conductor: Conductor) -> RouteTable:
+def route_table(
+    conn: Connection, where: Settings, conductor: Conductor, pages: Pages | None = None
+) -> RouteTable:
     """Every app's hostnames and web dynos, as the router should have them now."""
     routes = []
     for app in apps.all(conn):
@@ -122,6 +127,8 @@ def route_table(conn: Connection, where: Settings, conductor: Conductor) -> Rout
                 hosts=(where.app_host(app.name),),
                 servers=servers,
                 mode=mode_of(app, head, scale.quantity if scale else 0, web, bool(servers)),
+                error_page=pages.of(app.id, "error") if pages else "",
+                maintenance_page=pages.of(app.id, "maintenance") if pages else "",
             )
         )
     return RouteTable(apps=tuple(routes))
@@ -129,7 +136,8 @@ def route_table(conn: Connection, where: Settings, conductor: Conductor) -> Rout
 
 def routes(conn: Connection, world: World) -> RouteTable:
     """The same with the domains, certificates and redirects of each app."""
-    return edge.dressed(conn, world, route_table(conn, world.settings, world.conductor))
+    plain = route_table(conn, world.settings, world.conductor, world.pages)
+    return edge.dressed(conn, world, plain)
 
 
 def mode_of(

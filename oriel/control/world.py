@@ -17,6 +17,7 @@ from oriel.authority import Authority
 from oriel.builder import Builder, Repositories
 from oriel.clock import Clock
 from oriel.control.overflow import Overflow
+from oriel.control.pages import Pages
 from oriel.control.sessions import Sessions
 from oriel.ledger import Vault
 from oriel.lexicon import Address
@@ -160,6 +161,8 @@ class World:
     authority: Authority | None = None
     """Whose certificate that place has."""
     sessions: Sessions = field(default_factory=Sessions)
+    pages: Pages | None = None
+    """Apps' own pages for errors and maintenance."""
     gates: Gates = field(default_factory=Gates)
     background: set[asyncio.Task[Any]] = field(default_factory=set)
     """Changes that go on though nobody waits for them any more."""

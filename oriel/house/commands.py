@@ -88,6 +88,12 @@ _data_option = click.option(
     type=click.Choice([settings.ISOLATION, settings.NO_ISOLATION]),
     help="none: apps may do whatever their user may; for development only.",
 )
+@click.option(
+    "--trust-proxy",
+    metavar="NETWORK",
+    multiple=True,
+    help="Proxies there, in front of --web, say how visitors came; '' for none. May be repeated.",
+)
 @click.option("--insecure-http", is_flag=True, help="Allow the API beyond loopback without TLS.")
 def up(data: Path | None, **flags: Any) -> int:
     """Start the platform in the foreground.

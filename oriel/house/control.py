@@ -17,23 +17,26 @@ import pwd
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import uvicorn
+from sqlalchemy import Connection
 
 from oriel import faults
 from oriel.api.app import build as build_api
 from oriel.authority import Authority
 from oriel.builder import Builder, Environment, Repositories
 from oriel.clock import Clock, SystemClock
-from oriel.control import accounts, recovery, running
+from oriel.control import accounts, record, recovery, running
 from oriel.control.acme import Certifier
 from oriel.control.overflow import Overflow
+from oriel.control.pages import Pages
 from oriel.control.shipper import Shipper
 from oriel.control.world import Settings, World
+from oriel.egress import Dialer, Rules
 from oriel.house import settings as house_settings
 from oriel.house.holders import Holders
 from oriel.house.layout import Layout
@@ -129,6 +132,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             web_tls=Listen(kept.web_tls.host, kept.web_tls.port) if kept.web_tls else None,
             log_port=kept.router_log_port,
             clock=clock,
+            trusted=kept.trust_proxy,
         )
         rerouter = running.Rerouter(router)
         holders = Holders(layout.up_socket, logplex)
@@ -164,6 +168,9 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             rendezvous=rendezvous,
             authority=authority,
         )
+        dialer = Dialer(Rules.parse(kept.allow_egress))
+        stack.callback(dialer.close)
+        world.pages = Pages(data / "pages", dialer, _saying(world), rerouter.ask)
         await accounts.prepare_setup(world)
         shipper = Shipper(db, logplex, clock, conductor.drained)
         await conductor.start()
@@ -172,6 +179,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
         stack.push_async_callback(overflow.close)
         shipper.start()
         stack.push_async_callback(shipper.close)
+        stack.push_async_callback(world.pages.close)
         table = await db.read(lambda conn: running.routes(conn, world))
         await router.start(table)
         stack.push_async_callback(router.close)
@@ -237,6 +245,18 @@ def _rendezvous(kept: house_settings.Settings, authority: Authority, clock: Cloc
     if kept.domain:
         names |= {kept.domain, f"api.{kept.domain}", f"oriel.{kept.domain}"}
     return Rendezvous(listen, shown, authority.server(names).context, clock)
+
+
+def _saying(world: World) -> Callable[[str, str], Awaitable[None]]:
+    """How a room that knows no ledger puts a line into an app's log."""
+
+    async def say(app_id: str, text: str) -> None:
+        def work(conn: Connection) -> None:
+            record.say(conn, world, ledger_apps.by_name_or_id(conn, app_id), "pages", text)
+
+        await world.db.write(work)
+
+    return say
 
 
 async def _vault(db: Database, key_file: Path) -> Vault:

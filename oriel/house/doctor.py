@@ -60,6 +60,7 @@ def judge(machine: Machine) -> tuple[Finding, ...]:
         _files(machine),
         _clock(machine),
         *_ports(machine),
+        *_router(machine),
         *_docker(machine),
     )
 
@@ -311,6 +312,29 @@ def _ports(machine: Machine) -> Iterator[Finding]:
             yield Finding(name, "fail", port.problem, port.hint)
         else:
             yield Finding(name, "ok", f"{port.address} is free.")
+
+
+def _router(machine: Machine) -> Iterator[Finding]:
+    """What HAProxy objects to, and router lines that are not in the logs."""
+    if machine.router_refused:
+        first = machine.router_refused.splitlines()[0]
+        yield Finding(
+            "router",
+            "fail",
+            f"HAProxy did not take its newest configuration; the one before serves: {first}",
+            f"Type: cat {machine.data}/router/refused.txt",
+        )
+    lost = {by: number for by, number in machine.router_lost.items() if number}
+    if lost:
+        said = ", ".join(f"{number} by {by}" for by, number in lost.items())
+        yield Finding(
+            "router lines",
+            "warn",
+            f"Lines of requests were dropped since the start: {said}.",
+            f"Type: {_sudo(machine)}sysctl net.core.rmem_max, and see that the disk has room.",
+        )
+    elif machine.router_lost:
+        yield Finding("router lines", "ok", "No line of a request was dropped since the start.")
 
 
 def _docker(machine: Machine) -> Iterator[Finding]:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import resource
 import shutil
+import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from oriel.house.door import Visitor
 from oriel.house.layout import Layout
 from oriel.house.settings import ISOLATION
 from oriel.lexicon import Address
+from oriel.router.haproxy import REFUSED
 from oriel.sandbox import capabilities
 
 PROBE_TIMEOUT_S = 5.0
@@ -95,6 +98,10 @@ class Machine:
     forward_policy: str | None
     """Of iptables' FORWARD chain, None where it may not be read."""
     ports: tuple[Port, ...] = field(default=())
+    router_refused: str = ""
+    """Why HAProxy did not take its newest configuration; empty when it did."""
+    router_lost: Mapping[str, int] = field(default_factory=dict)
+    """Router lines lost, by whom; empty where the platform is not up."""
 
 
 def look(
@@ -140,6 +147,8 @@ def look(
         docker=os.path.exists("/sys/class/net/docker0") or os.path.exists("/run/docker.sock"),
         forward_policy=_forward_policy(path),
         ports=_ports(data, api, web),
+        router_refused=_router_refused(data),
+        router_lost=_router_lost(data),
     )
 
 
@@ -298,3 +307,39 @@ def _runs(data: Path) -> bool:
             return bool(door.ask({"op": "status"}).get("ok"))
     except (OSError, faults.Fault):
         return False
+
+
+def _router_refused(data: Path) -> str:
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return (Layout(data).haproxy_config.parent / REFUSED).read_text().strip()
+    return ""
+
+
+def _router_lost(data: Path) -> dict[str, int]:
+    """What became of router lines: counted by logplex, and by HAProxy since its last reload."""
+    lost: dict[str, int] = {}
+    said = _asked(Layout(data).logplex_socket, b'{"op":"status"}\n', b"\n")
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        router = json.loads(said)["router"]
+        lost["the kernel"] = int(router["kernel_dropped"])
+        lost["logplex, the disk being full"] = int(router["disk_dropped"])
+    said = _asked(Layout(data).run / "haproxy.sock", b"show info\n", b"\n\n")
+    found = re.search(rb"^DroppedLogs: (\d+)", said, re.MULTILINE)
+    if found:
+        lost["HAProxy"] = int(found[1])
+    return lost
+
+
+def _asked(path: Path, request: bytes, until: bytes) -> bytes:
+    """One answer of a socket; empty when nobody is there."""
+    answer = b""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as door:
+        door.settimeout(PROBE_TIMEOUT_S)
+        door.connect(str(path))
+        door.sendall(request)
+        while not answer.endswith(until) and len(answer) < 1 << 20:
+            part = door.recv(65536)
+            if not part:
+                break
+            answer += part
+    return answer

@@ -11,7 +11,7 @@ import json
 import socket
 from pathlib import Path
 
-RECEIVE_BYTES = 32 * 1024 * 1024
+RECEIVE_BYTES = 64 * 1024 * 1024
 FETCH_TIMEOUT_S = 5.0
 
 _SO_RCVBUFFORCE = 33

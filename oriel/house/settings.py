@@ -55,6 +55,8 @@ class Settings:
     """Or NO_ISOLATION, for development: apps may do what their user may."""
     allow_egress: tuple[str, ...] = ()
     """Networks that drains may connect to though they are this machine or its own."""
+    trust_proxy: tuple[str, ...] = ()
+    """Networks of proxies in front of `web` whose X-Forwarded-Proto and -Port are believed."""
 
     @property
     def api_url(self) -> str:
@@ -97,6 +99,7 @@ class Settings:
                 "key_file": self.key_file,
                 "isolation": self.isolation,
                 "allow_egress": list(self.allow_egress),
+                "trust_proxy": list(self.trust_proxy),
             },
             indent=1,
         )
@@ -128,6 +131,7 @@ class Settings:
                 key_file=read.get("key_file"),
                 isolation=_isolation(str(read.get("isolation", ISOLATION))),
                 allow_egress=tuple(map(str, read.get("allow_egress", ()))),
+                trust_proxy=tuple(map(str, read.get("trust_proxy", ()))),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise faults.Invalid(
@@ -155,6 +159,7 @@ class Flags:
     insecure_http: bool = False
     allow_egress: tuple[str, ...] = ()
     isolation: str | None = None
+    trust_proxy: tuple[str, ...] = ()
 
 
 def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
@@ -185,6 +190,7 @@ def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
         allow_egress=typed.networks(flags.allow_egress)
         if flags.allow_egress
         else base.allow_egress,
+        trust_proxy=typed.networks(flags.trust_proxy) if flags.trust_proxy else base.trust_proxy,
     )
     _refuse_unsafe(settled)
     return settled

@@ -10,21 +10,24 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from oriel import faults
 from oriel.clock import Clock
-from oriel.logplex import frame
+from oriel.logplex import frame, requests
+from oriel.logplex.catch import Catch
 from oriel.logplex.limits import Limits
 from oriel.logplex.shelf import Shelf
 
-BUFFER_BYTES = 32 * 1024 * 1024
-DATAGRAM_BYTES = 64 * 1024
+BUFFER_BYTES = 64 * 1024 * 1024
+"""At 20 000 requests a second what comes in 5 s: longer than a start of logplex takes."""
 
 _SO_RXQ_OVFL = 40
 _SO_RCVBUFFORCE = 33
 _COUNTER = struct.Struct("=I")
 _KNOWN_MAX = 4096
+_NOBODY = b' channel="-" '
 
 
 @dataclass(slots=True)
@@ -32,6 +35,8 @@ class Counts:
     """What became of the datagrams."""
 
     kept: int = 0
+    nobody: int = 0
+    """Requests that could not be read, so that no app is known."""
     unknown_channel: int = 0
     malformed: int = 0
     kernel_dropped: int = 0
@@ -58,51 +63,103 @@ def open_socket(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
 class Datagrams:
     """The reader of the router's socket."""
 
-    def __init__(self, sock: socket.socket, shelf: Shelf, limits: Limits, clock: Clock) -> None:
-        """Takes over `sock`."""
+    def __init__(
+        self, sock: socket.socket, shelf: Shelf, limits: Limits, clock: Clock, catch: Catch
+    ) -> None:
+        """Takes over `sock` and `catch`."""
         sock.setblocking(False)
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
         self.socket = sock
         self.counts = Counts()
+        self.channel_of: Callable[[bytes], str | None] = frame.channel_of
+        self._catch = catch
         self._shelf = shelf
         self._limits = limits
         self._clock = clock
         self._held: dict[str, list[bytes]] = {}
         self._held_bytes: dict[str, int] = {}
+        self._dropped: dict[str, int] = {}
         self._retry_s = limits.retry_first_s
         self._loop = asyncio.get_running_loop()
+        self._pause: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def start(self) -> None:
-        """Read from now on."""
-        self._loop.add_reader(self.socket.fileno(), self._turn)
+        """Store what a killed reader had received, and read from now on."""
+        self._store_left()
+        self._await()
 
     def close(self) -> None:
         """Read what is there and stop; the socket stays open for whoever else has it."""
-        if self._loop.remove_reader(self.socket.fileno()):
-            self._turn()
+        if self._closed:
+            return
+        self._closed = True
+        self._loop.remove_reader(self.socket.fileno())
+        if self._pause:
+            self._pause.cancel()
+            self._receive()
+        self._receive()
         self.socket.close()
+        self._catch.close()
 
     def status(self) -> dict[str, int]:
         """The counts, and the port."""
         return {"port": self.socket.getsockname()[1], **asdict(self.counts)}
 
+    def _await(self) -> None:
+        self._pause = None
+        self._loop.add_reader(self.socket.fileno(), self._turn)
+
     def _turn(self) -> None:
-        """Read a bounded number of datagrams and store them channel by channel."""
-        arrived: dict[str, list[bytes]] = {}
-        for _ in range(self._limits.turn_datagrams):
+        """Something came: take it, and look again after a pause, which makes many lines one record.
+
+        While it rests nobody is woken: at full speed that costs the router more than to send.
+        """
+        self._loop.remove_reader(self.socket.fileno())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._receive():
+            self._await()
+            return
+        self._pause = self._loop.call_later(self._limits.pause_max_s, self._go_on)
+
+    def _receive(self) -> bool:
+        """Store a bounded number of datagrams; whether there were any."""
+        count = 0
+        take, sock = self._catch.take, self.socket
+        while count < self._limits.turn_datagrams:
             try:
-                data, ancillary, _, _ = self.socket.recvmsg(DATAGRAM_BYTES, 64)
+                ancillary = take(sock)
             except BlockingIOError:
                 break
             except OSError:
                 # An ICMP answer to something this socket sent; it sends nothing that matters.
                 continue
+            if ancillary is None:
+                break
+            count += 1
             if ancillary:
                 self._count_drops(ancillary)
-            name = frame.channel_of(data)
+        if count:
+            for name, lines in self._sorted(self._catch.lines).items():
+                self._keep(name, lines)
+            self._catch.clear()
+        return count > 0
+
+    def _sorted(self, data: bytes) -> dict[str, list[bytes]]:
+        """Lines by channel, as they are to be stored."""
+        arrived: dict[str, list[bytes]] = {}
+        for line in data.split(b"\n"):
+            if not line:
+                continue
+            name = self.channel_of(line)
             if name is None:
-                self.counts.malformed += 1
+                if _NOBODY in line:
+                    self.counts.nobody += 1
+                else:
+                    self.counts.malformed += 1
                 continue
             lines = arrived.get(name)
             if lines is None:
@@ -110,9 +167,24 @@ class Datagrams:
                     self.counts.unknown_channel += 1
                     continue
                 lines = arrived[name] = []
-            lines.append(frame.one_line(data))
-        for name, lines in arrived.items():
-            self._keep(name, lines)
+            lines.append(requests.whole(line))
+        return arrived
+
+    def _store_left(self) -> None:
+        """What was received before a kill: each channel may have got its part, or some of it."""
+        for name, lines in self._sorted(self._catch.left).items():
+            text = b"".join(lines)
+            try:
+                channel = self._shelf.channel(name)
+                has = channel.active.last_of(channel.source("heroku", "router").id)
+            except OSError:
+                has = b""
+            # A record that a kill cut off ends with a whole line. No two frames are the same.
+            if has and text.startswith(has):
+                text = text[len(has) :]
+            if text:
+                self._keep(name, text.splitlines(keepends=True))
+        self._catch.clear()
 
     def _keep(self, name: str, lines: list[bytes]) -> None:
         if name in self._held:

@@ -21,6 +21,7 @@ from pathlib import Path
 from oriel import faults
 from oriel.clock import Clock, SystemClock
 from oriel.egress import Dialer, Rules
+from oriel.logplex.catch import Catch
 from oriel.logplex.datagrams import Datagrams, open_socket
 from oriel.logplex.drains.place import Places
 from oriel.logplex.drains.roster import Roster
@@ -42,6 +43,9 @@ SOCKET = Path("run", "logplex.sock")
 
 TOKENS = Path("logplex", "tokens")
 """Where the tokens are."""
+
+CATCH = Path("logplex", "router-lines")
+"""What is received of the router's lines and not stored yet."""
 
 DRAINS = Path("drains")
 """Where the drains are."""
@@ -97,7 +101,8 @@ async def serve(
         retention.start()
         datagrams = None
         if router_socket or not inlets:
-            datagrams = Datagrams(router_socket or open_socket(), shelf, limits, clock)
+            catch = Catch(data / CATCH, _boot_id())
+            datagrams = Datagrams(router_socket or open_socket(), shelf, limits, clock, catch)
             stack.callback(datagrams.close)
             datagrams.start()
         tokens = Tokens(data / TOKENS)

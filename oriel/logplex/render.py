@@ -23,7 +23,7 @@ _C1 = re.compile("[\x7f-\x9f]")
 _C1_BYTES = re.compile(rb"\xc2[\x80-\x9f]")
 _STREAMS = (entry.STREAM, entry.CLOSE)
 _quoted = json.encoder.encode_basestring
-_OWN_PARAMS = ("id", "channel")
+_OWN_PARAMS = ("id", "channel", "own", "n")
 _SECOND_US = 1_000_000
 
 

@@ -94,6 +94,21 @@ class Segment:
         """What is committed."""
         return Extent(self.number, self.records, self.size)
 
+    def last_of(self, source: int) -> bytes:
+        """The bytes of a source's last record here; none without one."""
+        number = self.last.get(source)
+        if number is None:
+            return b""
+        start, stop = self._offset(number), self._offset(number + 1)
+        return files.read_at(self.data_fd, stop - start, start)
+
+    def _offset(self, number: int) -> int:
+        if number >= self.records:
+            return self.size
+        return entry.unpack(
+            files.read_at(self.index_fd, entry.SIZE, (number + 1) * entry.SIZE)
+        ).offset
+
     def begin(self, time_us: int, source: int, release: int, kind: int, flags: int) -> None:
         """Say whose the next bytes are. One that was begun and not committed is overwritten."""
         os.pwrite(

@@ -24,7 +24,10 @@ Streams of HAProxy 2.6.12 may point at a server that shows no connection any mor
 2298: it crashes when such a one is deleted). Until then a server costs a few kilobytes.
 """
 
-_ENTRY = re.compile(r"slot-([0-9]{4,6})\|[a-z]+\|[A-Za-z0-9-]+", re.ASCII)
+_ENTRY = re.compile(
+    r"slot-([0-9]{4,6})\|[a-z]+\|[A-Za-z0-9-]+\|[0-9a-f]*\|[0-9a-f]*\|[a-z0-9_.-]*\|[a-z+]*",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,10 @@ def place_all(table: RouteTable, holders: Mapping[str, int], slots: int, spares:
     return place(table, kept, max(slots, wanted))
 
 
-def plan(table: RouteTable, seen: Seen, layout: str, directory: Path) -> Plan:
+def plan(table: RouteTable, seen: Seen, layout: str, directory: Path, options: str = "") -> Plan:
     """The commands that bring HAProxy to `table`, and whether it takes a reload as well.
 
-    `directory` is where its files are.
+    `directory` is where its files are; `options` is what follows a new server's address.
     """
     stamp = seen.process.stamp
     if stamp is None or stamp.version != LAYOUT_VERSION or len(seen.map_ids) < len(MAPS):
@@ -84,12 +87,12 @@ def plan(table: RouteTable, seen: Seen, layout: str, directory: Path) -> Plan:
         table, held(seen.maps["apps"]), stamp.slots, (each.slot for each in seen.servers)
     )
     served = replace(table, apps=tuple(app for app in table.apps if app.app_id in places.by_app))
-    coming, leaving, chores = _server_commands(served, places, seen.servers)
+    coming, leaving, chores = _server_commands(served, places, seen.servers, options)
     shown, hidden = tls.commands(table, seen.tls, directory)
     come: list[str] = []
     go: list[str] = []
-    for name in ("options", "challenges", "apps", "hosts"):
-        wanted = MAPS[name](served, places)
+    for name, entries in MAPS.items():
+        wanted = entries(served, places)
         added, removed = _map_commands(seen.map_ids[name], seen.maps[name], wanted)
         come += added
         go = removed + go
@@ -117,7 +120,7 @@ def _map_commands(
 
 
 def _server_commands(
-    table: RouteTable, places: Places, have: tuple[SeenServer, ...]
+    table: RouteTable, places: Places, have: tuple[SeenServer, ...], options: str
 ) -> tuple[list[str], list[str], list[str]]:
     """What comes, what leaves, what may be deleted."""
     known = {(each.slot, each.label): each for each in have}
@@ -127,7 +130,7 @@ def _server_commands(
         slot = places.by_app[app.app_id]
         for server in app.servers:
             wanted.add((slot, server.label))
-            coming += _coming(slot, server, known.get((slot, server.label)))
+            coming += _coming(slot, server, known.get((slot, server.label)), options)
     leaving: list[str] = []
     chores: list[str] = []
     for (slot, label), old in known.items():
@@ -140,12 +143,13 @@ def _server_commands(
     return coming, leaving, chores
 
 
-def _coming(slot: int, server: Server, have: SeenServer | None) -> list[str]:
+def _coming(slot: int, server: Server, have: SeenServer | None, options: str) -> list[str]:
     """The commands after which `server` gets requests; none when it does."""
     name = f"{slot_name(slot)}/{server.label}"
     ready = f"set server {name} state ready"
     if have is None:
-        return [f"add server {name} {address(server)}", ready]
+        watched = [f"enable health {name}"] if options else []
+        return [f"add server {name} {address(server)} {options}".rstrip(), ready, *watched]
     moved = (have.host, have.port) != (server.host, server.port)
     move = [f"set server {name} addr {server.host} port {server.port}"] if moved else []
     return move if have.ready else [*move, ready]

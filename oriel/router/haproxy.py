@@ -22,6 +22,8 @@ from oriel.router.seen import Process, Seen
 
 CONFIG = "haproxy.cfg"
 _LAST = "haproxy.cfg.last"
+REFUSED = "refused.txt"
+"""Why the newest configuration was not taken, for `oriel doctor`; there only while that is so."""
 
 _ANSWER_S = 5.0
 _ANSWER_BYTES = 64 << 20
@@ -145,6 +147,14 @@ class HAProxy:
             self._taken = lists
             await asyncio.to_thread(self._commit, fresh, config)
         return reason
+
+    async def note_refused(self, reason: str) -> None:
+        """Keep, for whoever looks, why the newest configuration is not the one that serves."""
+        path = self._directory / REFUSED
+        if reason:
+            await asyncio.to_thread(self._put, {REFUSED: reason + "\n"})
+        elif path.exists():
+            path.unlink(missing_ok=True)
 
     async def restore(self) -> None:
         """Go back to the last configuration that a HAProxy ran with: a reload has failed."""

@@ -1,5 +1,5 @@
 -- Holds a request while its app is booting, within bounds.
--- The map from app id to SLOT|MODE|CHANNEL is the configuration's own: commands change both.
+-- The map from app id to SLOT|MODE|CHANNEL|PAGE|PAGE|DYNO|EDGE is the configuration's own: commands change both.
 local apps = Map.new("{{apps}}", Map._str)
 local hold_ms = {{hold_ms}}
 

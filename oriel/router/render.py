@@ -8,16 +8,18 @@ set or the new one, never a mixture.
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files as files_of
 from pathlib import Path
+from urllib.parse import quote
 
 from oriel.router import tls
 from oriel.router.pages import halves
-from oriel.router.table import AppRoute, Listen, RouteTable, Server
+from oriel.router.table import PAGE_SAFE, AppRoute, Listen, RouteTable, Server
 
 NOBODY = "-"
 """An app id that no app has."""
@@ -27,7 +29,7 @@ CHALLENGES = "/.well-known/acme-challenge/"
 WILDCARD_LEVELS = 4
 """How many labels a wildcard may stand for."""
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 3
 """Of the form of map entries and slot names; a reader of another version renders anew."""
 
 _QUOTABLE = re.compile(r"[^\s'\"\\$#\x00-\x1f\x7f]+")
@@ -49,6 +51,18 @@ class Settings:
     threads: int = 1
     connections_max: int | None = None
     """None: HAProxy derives it from its limit of open files."""
+    client_connections_max: int = 1000
+    """Of one address: over it requests are refused (H22), over twice it connections."""
+    trusted: tuple[str, ...] = ()
+    """Networks of proxies whose X-Forwarded-Proto and -Port are believed."""
+    dyno_requests_max: int = 1000
+    """What one dyno gets at once, websockets too; more of them queue."""
+    dyno_backlog_max: int = 50
+    """How many may queue for each dyno of an app; more are refused (H11)."""
+    quarantine_s: float = 0.5
+    """How often a dyno that accepted no connection is tried again."""
+    head_timeout_s: float = 30
+    """How long a client may take to send a request's head."""
     spares: int = 32
     """Empty slots rendered ahead, so that an app's coming needs no reload."""
     connect_timeout_s: float = 5
@@ -62,6 +76,8 @@ class Settings:
         for path in (self.directory, self.runtime_socket):
             if not path.is_absolute() or not _QUOTABLE.fullmatch(str(path)):
                 raise ValueError(f"{str(path)!r} must be absolute, without spaces or quotes.")
+        for each in self.trusted:
+            ipaddress.ip_network(each)
         if self.user is not None and not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", self.user):
             raise ValueError(f"{self.user!r} is not a user's name.")
 
@@ -116,21 +132,20 @@ def host_entries(table: RouteTable) -> dict[str, str]:
 
 
 def app_entries(table: RouteTable, places: Places) -> dict[str, str]:
-    """The map from app id to `SLOT|MODE|CHANNEL`: one entry, so that it changes at once."""
-    return {
-        app.app_id: f"{slot_name(places.by_app[app.app_id])}|{app.mode}|{app.channel}"
-        for app in table.apps
-    }
+    """The map from app id to `SLOT|MODE|CHANNEL|PAGE|PAGE|DYNO|EDGE`: one entry, that changes at
+    once.
+
+    The pages are the app's own, by their digests: for errors, for maintenance. The dyno is named
+    where there is only one. EDGE is what is answered before any dyno: `acme`, `https` or both.
+    """
+    return {app.app_id: "|".join(_entry(app, places.by_app[app.app_id])) for app in table.apps}
 
 
-def option_entries(table: RouteTable) -> dict[str, str]:
-    """The map from app id to what else is to be done with its requests: `https`, `acme`."""
-    words = {
-        app.app_id: (["https"] if app.https else [])
-        + (["acme"] if app.challenges is not None else [])
-        for app in table.apps
-    }
-    return {app_id: "+".join(each) for app_id, each in words.items() if each}
+def _entry(app: AppRoute, slot: int) -> tuple[str, ...]:
+    only = app.servers[0].name if len(app.servers) == 1 else ""
+    pages = (page_key(app.error_page), page_key(app.maintenance_page))
+    edge = (["acme"] if app.challenges is not None else []) + (["https"] if app.https else [])
+    return (slot_name(slot), app.mode, app.channel, *pages, only, "+".join(edge))
 
 
 def challenge_entries(table: RouteTable) -> dict[str, str]:
@@ -142,13 +157,41 @@ def challenge_entries(table: RouteTable) -> dict[str, str]:
     }
 
 
+def page_key(page: str) -> str:
+    """What an app's own page is called in the map; empty without one."""
+    return _digest(page) if page else ""
+
+
+def page_entries(table: RouteTable) -> dict[str, str]:
+    """The map of apps' own pages, by what they are called. The request's id is in a comment."""
+    pages = {page for app in table.apps for page in (app.error_page, app.maintenance_page) if page}
+    entries: dict[str, str] = {}
+    for page in pages:
+        text = f"{page} <!-- request "
+        # A command whose last word begins with `<<` would wait for more lines.
+        encoded = quote(text[0], safe="") + quote(text[1:], safe=PAGE_SAFE)
+        entries[f"{page_key(page)}:before:html"] = encoded
+        entries[f"{page_key(page)}:after:html"] = quote(" -->", safe=PAGE_SAFE)
+    return entries
+
+
 MAPS: Mapping[str, Callable[[RouteTable, Places], dict[str, str]]] = {
-    "hosts": lambda table, places: host_entries(table),
-    "apps": lambda table, places: app_entries(table, places),
-    "options": lambda table, places: option_entries(table),
+    "pages": lambda table, places: page_entries(table),
     "challenges": lambda table, places: challenge_entries(table),
+    "apps": lambda table, places: app_entries(table, places),
+    "hosts": lambda table, places: host_entries(table),
 }
-"""The maps that change while HAProxy runs."""
+"""The maps that change while HAProxy runs, each before those that lead to it."""
+
+
+def _default_pages(side: str) -> dict[str, str]:
+    """The map of the router's own pages, before or after the request's id."""
+    entries: dict[str, str] = {}
+    for key, page in halves().items():
+        form, name = key.split(":")
+        key = f":{name}:{form}" if name in _PAGE_FIELDS and form == "html" else key
+        entries[key] = str(getattr(page, side))
+    return entries
 
 
 def address(server: Server) -> str:
@@ -160,11 +203,10 @@ def address(server: Server) -> str:
 
 def render(table: RouteTable, places: Places, settings: Settings) -> Rendered:
     """The configuration that serves `table` from the moment HAProxy reads it."""
-    pages = halves()
     contents = {
         **{kind: _map_text(entries(table, places)) for kind, entries in MAPS.items()},
-        "before": _map_text({key: page.before for key, page in pages.items()}),
-        "after": _map_text({key: page.after for key, page in pages.items()}),
+        "before": _map_text(_default_pages("before")),
+        "after": _map_text(_default_pages("after")),
     }
     files = {f"{kind}.{_digest(text)}.map": text for kind, text in contents.items()}
     paths = {name.split(".")[0]: settings.directory / name for name in files}
@@ -177,30 +219,39 @@ def render(table: RouteTable, places: Places, settings: Settings) -> Rendered:
         paths["certs"] = settings.directory / secure.list
         paths["fallback"] = settings.directory / secure.fallback
     fixed = _fixed(settings, paths)
-    # The layout is what only a reload can change; hosts and apps change through the socket.
-    changing = (*MAPS, "hold", "certs", "fallback")
-    loose = {**paths, **{each: Path(each) for each in changing}}
+    # The layout is what only a reload can change; the rest changes through the socket.
+    loose = {**paths, **{name: Path(name) for name in _LOOSE}}
     stamp = Stamp(
-        _digest(_fixed(settings, loose) + _hold_text(settings, loose["apps"]) + _SLOT), places.slots
+        _digest(
+            _fixed(settings, loose)
+            + _hold_text(settings, loose["apps"])
+            + _backends(RouteTable(), Places(1, {}), settings, loose)
+        ),
+        places.slots,
     )
-    config = fixed.replace(_STAMP, str(stamp)) + _backends(table, places)
+    config = fixed.replace(_STAMP, str(stamp)) + _backends(table, places, settings, paths)
     return Rendered(config, files, stamp)
 
 
 _STAMP = "@STAMP@"
+_LOOSE = (*MAPS, "hold", "certs", "fallback")
 _SLOT = """\
 
 backend {name}
   balance leastconn
+  http-request return status 503{refusal} if {{ avg_queue ge {backlog} }}
 """
 
 
-def _backends(table: RouteTable, places: Places) -> str:
+def _backends(
+    table: RouteTable, places: Places, settings: Settings, paths: Mapping[str, Path]
+) -> str:
     """Every slot, with the servers of the app that has it."""
     holders: dict[int, AppRoute] = {places.by_app[app.app_id]: app for app in table.apps}
+    refusal, backlog = _page(paths, "error", "H11"), settings.dyno_backlog_max
     parts: list[str] = []
     for slot in range(places.slots):
-        parts.append(_SLOT.format(name=slot_name(slot)))
+        parts.append(_SLOT.format(name=slot_name(slot), refusal=refusal, backlog=backlog))
         if app := holders.get(slot):
             parts += [f"  server {each.label} {address(each)}\n" for each in app.servers]
     return "".join(parts)
@@ -241,43 +292,74 @@ def bind_addresses(listen: Listen) -> tuple[str, ...]:
     return (f"[{host}]:{listen.port}" if ":" in host else f"{host}:{listen.port}",)
 
 
-# The router line. `service` is counted when the line is written; t0 of a request that reached no
-# dyno lies in the far future, which leaves `service=` empty as Heroku does.
+# The router line as it is when all went well. Whatever went otherwise is written into it where it
+# is stored (`oriel.logplex.requests`), from the data in front of it.
 _LINE = (
-    '%[var(txn.at)] method=%[var(txn.method)] path="%[var(txn.path)]" host=%[var(txn.host)]'
-    ' request_id=%[var(txn.id)] fwd="%[var(txn.fwd)]" %[var(txn.dyno)] %[var(txn.connect)]'
-    " %[date(0,ms),sub(txn.t0),regsub(^,service=),regsub($,ms),regsub(-.*,)]"
-    " status=%[var(txn.status)] bytes=%B %[var(txn.protocol)]"
+    'at=info method=%HM path="%[var(txn.path)]" host=%[var(txn.host)] request_id=%[var(txn.id)]'
+    ' fwd="%[var(txn.fwd)]" dyno=%[srv_name,field(1,:)] connect=%Tc%[str(ms)]'
+    " service=%[date(0,ms),sub(txn.t0)]%[str(ms)] status=%ST bytes=%B"
+    " protocol=http%[var(txn.version)] tls="
 )
-_DATA = '[oriel channel="%[var(txn.channel)]" server="%s" ts="%ts"]'
+_LINE_TLS = ("false", "%[ssl_fc,iif(true,false),concat(,sess.tls)]")
+"""Its end: where there is no TLS, and where there is."""
+_DATA = (
+    '[oriel channel="%[var(txn.route),field(3,|)]" server="%s" ts="%ts" own="%[var(txn.own)]"'
+    ' n="%rt"]'
+)
+_OWN = "x-oriel-own"
+_UNKNOWN = "-|unknown|-||||"
+"""The route of a host that is no app's."""
 _RETRIES = 3
-_NEVER = 9_000_000_000_000
 
-_REFUSALS: tuple[tuple[str, int, str, str, str], ...] = (
-    # mode, status, at= and code, description, page
-    ("maintenance", 503, "at=info code=H80", "Maintenance mode", "maintenance"),
-    ("blank", 502, "at=info code=H81", "Blank app", "blank"),
-    ("crashed", 503, "at=error code=H10", "App crashed", "error"),
-    ("none", 503, "at=error code=H14", "No web processes running", "error"),
-    ("booting", 503, "at=error code=H20", "App boot timeout", "booting"),
+_REFUSALS: tuple[tuple[str, int, str, str], ...] = (
+    # mode, status, code, page
+    ("maintenance", 503, "H80", "maintenance"),
+    ("blank", 502, "H81", "blank"),
+    ("crashed", 503, "H10", "error"),
+    ("none", 503, "H14", "error"),
+    ("booting", 503, "H20", "booting"),
 )
 
 _OWN_STATUSES = (400, 401, 403, 404, 405, 407, 408, 410, 413, 421, 422, 425, 429)
 _OWN_FAILURES = (500, 501, 502, 503, 504)
+_HEADERS_BYTES = 20_000
+"""What an answer's head may have; over it (and under HAProxy's buffer) it is H25."""
 
 
-def _body(paths: Mapping[str, Path]) -> str:
-    """A page around the request's id."""
+_PAGE_FIELDS = {"error": 4, "maintenance": 5}
+"""Pages that an app may have of its own, and where in its route they are named."""
+
+
+def _page(paths: Mapping[str, Path], page: str, own: str) -> str:
+    """A page around the request's id, or the app's own one; `own` is what the reader is told."""
+    form = f"var(txn.form),concat(:{page})"
+    sides = []
+    for side in ("before", "after"):
+        parts = [f"%[{form},map_str({paths[side]})]"]
+        if page in _PAGE_FIELDS:
+            # DIGEST:FORM is there for the app's own page in HTML, :PAGE:FORM for the router's.
+            digest = f"var(txn.route),field({_PAGE_FIELDS[page]},|)"
+            own_page = f"%[{digest},concat(:{side}:,txn.form),map_str({paths['pages']}),url_dec]"
+            parts += [own_page, f"%[{digest},concat(:{page}:,txn.form),map_str({paths[side]})]"]
+        sides.append("".join(parts))
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src * data:"
     return (
-        f'lf-string "%[var(txn.page),map_str({paths["before"]})]%[var(txn.id)]'
-        f'%[var(txn.page),map_str({paths["after"]})]"'
+        ' content-type "text/html; charset=utf-8"'
+        f' lf-string "{sides[0]}%[var(txn.id)]{sides[1]}"'
+        f" hdr {_OWN} {own} hdr cache-control no-store hdr x-content-type-options nosniff"
+        f' hdr content-security-policy "{policy}"'
     )
 
 
 def _fixed(settings: Settings, paths: Mapping[str, Path]) -> str:
     """All but the slots."""
     return "".join(
-        [_global(settings, paths), _defaults(settings, paths), _frontend(settings, paths), _NOWHERE]
+        [
+            _global(settings, paths),
+            _defaults(settings, paths),
+            _frontend(settings, paths),
+            _nowhere(settings, paths),
+        ]
     )
 
 
@@ -319,7 +401,7 @@ def _defaults(settings: Settings, paths: Mapping[str, Path]) -> str:
         f"  timeout connect {_ms(settings.connect_timeout_s)}",
         f"  timeout server {_ms(settings.first_byte_timeout_s)}",
         f"  timeout queue {_ms(settings.first_byte_timeout_s)}",
-        "  timeout http-request 30s",
+        f"  timeout http-request {_ms(settings.head_timeout_s)}",
         f"  timeout http-keep-alive {idle}",
         f"  timeout client {idle}",
         f"  timeout tunnel {idle}",
@@ -329,20 +411,31 @@ def _defaults(settings: Settings, paths: Mapping[str, Path]) -> str:
         "  option redispatch 1",
         # No idle connection to a dyno: none is there to be cut when the dyno goes.
         "  option http-server-close",
+        "  option tcp-smart-connect",
         "  option abortonclose",
         "  option dontlognull",
         "  option http-ignore-probes",
+        f"  default-server {server_options(settings)}",
     ]
     for status in _OWN_FAILURES + _OWN_STATUSES:
-        lines.append(
-            f"  http-error status {status} content-type text/html {_body(paths)}"
-            f" hdr x-oriel-own {status}"
-        )
+        lines.append(f"  http-error status {status}{_page(paths, 'error', str(status))}")
     return "\n".join(lines) + "\n"
 
 
+def server_options(settings: Settings) -> str:
+    """How each dyno is watched: by its requests, and by connecting only while it is quarantined."""
+    check_ms = round(settings.quarantine_s * 1000)
+    return (
+        f"maxconn {settings.dyno_requests_max} check inter 1h fastinter {check_ms}ms"
+        f" downinter {check_ms}ms rise 1 fall 1 observe layer4 error-limit 1 on-error mark-down"
+    )
+
+
 def _frontend(settings: Settings, paths: Mapping[str, Path]) -> str:
-    """Host to app to slot; what the dyno is told; the router line."""
+    """Host to app to slot; what the dyno is told; the router line.
+
+    Each rule costs every request: what only a refused one needs is in the backend `nowhere`.
+    """
     lines = ["", "frontend web"]
     for listen in settings.web:
         lines += [f"  bind {each}" for each in bind_addresses(listen)]
@@ -352,71 +445,160 @@ def _frontend(settings: Settings, paths: Mapping[str, Path]) -> str:
     lines += [
         f"  log 127.0.0.1:{settings.log_port} len 16384 format rfc5424 local3 info",
         "  log-tag router",
-        "  unique-id-format %[uuid()]",
         f"  log-format-sd '{_DATA}'",
-        f"  log-format '{_LINE}'",
+        f"  log-format '{_LINE}{_LINE_TLS[bool(settings.web_tls)]}'",
+        *_guarded(settings),
         *_known(paths),
-        *_edge(paths),
+        *_edge(settings),
         *_held(settings),
-        *_line_begun(),
-        *_edge_answers(settings, paths),
-        *_refused(paths),
-        *_forwarded(),
-        *_line_ended(settings),
-        "  use_backend %[var(txn.route),field(1,|)]",
+        *_limited(settings, paths),
+        *_forwarded(settings),
+        *_answered(paths),
+        "  use_backend %[var(txn.route),field(1,|)] if { var(txn.route) -m sub |serve| }",
         "  default_backend nowhere",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _known(paths: Mapping[str, Path]) -> list[str]:
-    """Which request is it, and whose."""
+def _guarded(settings: Settings) -> list[str]:
+    """No address may take all connections; proxies that are trusted speak for many."""
+    trusted = " ".join(settings.trusted)
     return [
+        *([f"  acl proxy src {trusted}"] if trusted else []),
+        "  stick-table type ipv6 size 100k expire 10s store conn_cur",
+        f"  tcp-request connection track-sc0 src{' unless proxy' if trusted else ''}",
+        "  tcp-request connection reject if"
+        f" {{ sc0_conn_cur gt {2 * settings.client_connections_max} }}",
+        *(tls.KNOWN if settings.web_tls else ()),
+    ]
+
+
+def _known(paths: Mapping[str, Path]) -> list[str]:
+    """Which request is it, and whose; the fields of its line."""
+    return [
+        "  http-request set-var(txn.t0) date(0,ms)",
+        "  http-request set-var(txn.path) pathq,bytes(0,4096)",
+        "  http-request set-var(txn.version) req.ver",
         "  # The request's id: the client's own if it is one that cannot do harm.",
-        "  http-request set-var(txn.id) unique-id",
+        "  http-request set-var(txn.id) uuid()",
         "  http-request set-var(txn.id) req.fhdr(x-request-id) if"
         " { req.fhdr_cnt(x-request-id) 1 }"
         " { req.fhdr(x-request-id) -m reg ^[A-Za-z0-9._~+/=-]{20,200}$ }",
-        "  # Host to app, app to SLOT|MODE|CHANNEL.",
+        "  # Host to app, app to SLOT|MODE|CHANNEL|PAGE|PAGE|DYNO|EDGE.",
         "  http-request set-var(txn.host) req.hdr(host),host_only,lower,rtrim(.)",
         f"  http-request set-var(txn.app) var(txn.host),map_str({paths['hosts']})",
         *_wildcards(paths),
-        f"  http-request set-var(txn.route) var(txn.app),map_str({paths['apps']})",
-        "  http-request set-var(txn.mode) str(unknown)",
-        "  http-request set-var(txn.mode) var(txn.route),field(2,|)",
-        "  http-request set-var(txn.channel) var(txn.route),field(3,|)",
+        "  http-request set-var(txn.route)"
+        f" var(txn.app,{NOBODY}),map_str({paths['apps']},{_UNKNOWN})",
+        "  http-request set-var(txn.fwd) src",
+        "  http-request set-var-fmt(txn.fwd) '%[req.fhdr(x-forwarded-for)], %[src]'"
+        " if { req.fhdr(x-forwarded-for) -m reg ^[0-9A-Fa-f.:,\\ ]{2,200}$ }",
         "  http-request set-var(txn.form) str(html)",
         "  http-request set-var(txn.form) str(json)"
         " if { req.hdr(accept) -m sub -i application/json }"
         " !{ req.hdr(accept) -m sub -i text/html }",
-        '  http-request set-var-fmt(txn.page) "%[var(txn.form)]:error"',
     ]
 
 
 def _wildcards(paths: Mapping[str, Path]) -> list[str]:
     """A host that nothing names: the longest `*.` and part of it that something does."""
-    unknown = "if !{ var(txn.app) -m found }"
-    lines = [f"  http-request set-var(txn.below) var(txn.host),regsub(^[^.]+,*) {unknown}"]
-    for level in range(WILDCARD_LEVELS):
-        if level:
-            step = r"var(txn.below),regsub(^\*\.[^.]+,*)"
-            lines.append(f"  http-request set-var(txn.below) {step} {unknown}")
-        look = f"var(txn.below),map_str({paths['hosts']})"
-        lines.append(f"  http-request set-var(txn.app) {look} {unknown}")
-    return lines
+    return [
+        "  http-request set-var(txn.app)"
+        f""" 'var(txn.host),regsub("^([^.]+[.]){{{level}}}[^.]+",*),map_str({paths["hosts"]})'"""
+        " if !{ var(txn.app) -m found }"
+        for level in range(WILDCARD_LEVELS)
+    ]
 
 
-def _edge(paths: Mapping[str, Path]) -> list[str]:
+def _edge(settings: Settings) -> list[str]:
     """What is answered whatever the app's dynos do: the mode says so from here on."""
+
+    def turn(mode: str) -> str:
+        rest = "|".join(f"%[var(txn.route),field({number},|)]" for number in (3, 4, 5))
+        return f"  http-request set-var-fmt(txn.route) '-|{mode}|{rest}||'"
+
+    challenge = f"{{ path_beg {CHALLENGES} }} {{ var(txn.route),field(7,|) -m beg acme }}"
+    plain = "{ var(txn.route) -m end https } !{ ssl_fc }"
+    when = f"if {plain}"
+    if settings.trusted:
+        when = f"if {plain} !proxy or {plain} !{{ req.fhdr(x-forwarded-proto) https }}"
     return [
         "  # A certificate authority asks whether the host is ours; http is sent to https.",
-        f"  http-request set-var(txn.options) var(txn.app),map_str({paths['options']})",
-        "  http-request set-var(txn.mode) str(https)"
-        " if { var(txn.options) -m sub https } !{ ssl_fc }",
-        "  http-request set-var-fmt(txn.challenge) '%[var(txn.host)]%[path]'"
-        f" if {{ path_beg {CHALLENGES} }} {{ var(txn.options) -m sub acme }}",
-        "  http-request set-var(txn.mode) str(challenge) if { var(txn.challenge) -m found }",
+        f"{turn('acme')} if {challenge}",
+        *([f"{turn('https')} {when}"] if settings.web_tls else []),
     ]
+
+
+def _held(settings: Settings) -> list[str]:
+    """A request of a booting app waits, and then meets what the app has become."""
+    if not settings.boot_hold_s:
+        return []
+    return ["  http-request lua.hold if { var(txn.route) -m sub |booting| }"]
+
+
+def _limited(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
+    """What is refused whosever it is."""
+    most = settings.client_connections_max
+    return [
+        f"  http-request return status 503{_page(paths, 'error', 'H22')}"
+        f" if {{ sc0_conn_cur gt {most} }}",
+        f"  http-request return status 417{_page(paths, 'error', '417')}"
+        " if { req.hdr_cnt(expect) gt 0 } !{ req.hdr(expect) -i 100-continue }",
+    ]
+
+
+def _forwarded(settings: Settings) -> list[str]:
+    """The headers that tell a dyno of its client."""
+    proto, port = "", ""
+    if settings.trusted:
+        proto = " unless proxy { req.fhdr(x-forwarded-proto) -m reg ^https?$ }"
+        port = " unless proxy { req.fhdr(x-forwarded-port) -m reg ^[0-9]{1,5}$ }"
+    return [
+        "  http-request set-header X-Request-Id %[var(txn.id)]",
+        "  http-request set-header X-Forwarded-For %[var(txn.fwd)]",
+        f"  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]{proto}",
+        f"  http-request set-header X-Forwarded-Port %[dst_port]{port}",
+        "  http-request set-header X-Request-Start %[var(txn.t0)]",
+        '  http-request add-header Via "%[var(txn.version)] oriel-router"',
+    ]
+
+
+def _answered(paths: Mapping[str, Path]) -> list[str]:
+    """HAProxy's own answers carry x-oriel-own, which an app cannot send."""
+    own = "{ var(txn.own) -m found }"
+    rule = "http-after-response"
+    return [
+        f"  http-response del-header {_OWN}",
+        f"  http-response return status 502{_page(paths, 'error', 'H25')}"
+        f" if {{ res.hdrs,length gt {_HEADERS_BYTES} }}",
+        '  http-response add-header Via "1.1 oriel-router"',
+        f"  {rule} set-var(txn.own) res.hdr({_OWN})",
+        f"  {rule} del-header {_OWN} if {own}",
+        f"  {rule} set-header Content-Type application/json if {own}"
+        " { var(txn.form) -m str json }",
+        # An app's own page may hold what it likes.
+        f"  {rule} del-header content-security-policy if {own} {{ var(txn.route),field(4,|),"
+        f"length gt 0 }} or {own} {{ var(txn.route),field(5,|),length gt 0 }}",
+        f"  {rule} set-status 503 if {{ var(txn.own) -m int 500:599 }}",
+        # No dyno is left: how often was it tried, and is there only one that it can have been?
+        f"  {rule} set-var-fmt(txn.own) '503:%rc:%[var(txn.route),field(6,|)]'"
+        " if { var(txn.own) -m str 503 } !{ srv_name -m found }",
+    ]
+
+
+def _nowhere(settings: Settings, paths: Mapping[str, Path]) -> str:
+    """The apps that no dyno serves, what is answered at the edge, and the hosts of no app."""
+    lines = ["", "backend nowhere", *_edge_answers(settings, paths)]
+    for mode, status, code, page in _REFUSALS:
+        lines.append(
+            f"  http-request return status {status}{_page(paths, page, code)}"
+            f" if {{ var(txn.route) -m sub |{mode}| }}"
+        )
+    lines += [
+        "  http-request set-log-level silent",
+        f"  http-request return status 404{_page(paths, 'unknown', '404')}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _edge_answers(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
@@ -425,11 +607,10 @@ def _edge_answers(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
     place = "" if port == 443 else f":{port}"
     location = f"hdr Location 'https://%[var(txn.host)]{place}%[pathq]'"
     answer = f"var(txn.challenge),map_str({paths['challenges']})"
-    edge = "if { var(txn.mode) -m str https }"
-    challenge = "if { var(txn.mode) -m str challenge }"
-    lines = [f"  http-request set-var(txn.t0) int({_NEVER}) {when}" for when in (edge, challenge)]
+    challenge = "if { var(txn.route) -m sub |acme| }"
+    edge = "if { var(txn.route) -m sub |https| }"
     return [
-        *lines,
+        f"  http-request set-var-fmt(txn.challenge) '%[var(txn.host)]%[path]' {challenge}",
         "  http-request return status 200 content-type text/plain"
         f' lf-string "%[{answer}]" {challenge} {{ {answer} -m found }}',
         "  http-request return status 404 content-type text/plain"
@@ -437,135 +618,3 @@ def _edge_answers(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
         f"  http-request return status 301 {location} {edge} {{ method GET HEAD }}",
         f"  http-request return status 308 {location} {edge}",
     ]
-
-
-def _held(settings: Settings) -> list[str]:
-    """A request of a booting app waits, and then meets what the app has become."""
-    if not settings.boot_hold_s:
-        return []
-    return [
-        "  http-request lua.hold if { var(txn.mode) -m str booting }",
-        "  http-request set-var(txn.mode) var(txn.route),field(2,|)"
-        " if { var(txn.mode) -m str booting }",
-    ]
-
-
-def _line_begun() -> list[str]:
-    """The fields of the router line that the request gives, none of which it can forge.
-
-    Without any answer the line stands as begun: the client went away.
-    """
-    unsafe = r"[^!#-\[\]-~]"
-    return [
-        "  http-request set-var(txn.t0) date(0,ms)",
-        "  http-request set-var(txn.method) method,bytes(0,32)",
-        "  http-request set-var(txn.path) str(*)",
-        "  http-request set-var(txn.path) pathq,bytes(0,4096)",
-        r"""  http-request set-var(txn.path) 'var(txn.path),regsub(\",%22,g),regsub(\\\\,%5C,g)"""
-        rf""",regsub("[^!-~]",%3F,g),bytes(0,6000)' if {{ var(txn.path) -m reg '{unsafe}' }}""",
-        "  http-request set-var-fmt(txn.protocol) 'protocol=http%[req.ver] tls=false'",
-        "  http-request set-var-fmt(txn.protocol) 'protocol=http%[req.ver] tls=true"
-        " tls_version=%[ssl_fc_protocol,regsub(^TLSv,tls)]' if { ssl_fc }",
-        "  acl forwarded-before req.fhdr(x-forwarded-for) -m reg ^[0-9A-Fa-f.:,\\ ]{2,200}$",
-        "  http-request set-var(txn.fwd) src",
-        "  http-request set-var-fmt(txn.fwd) '%[req.fhdr(x-forwarded-for)], %[src]'"
-        " if forwarded-before",
-        """  http-request set-var(txn.at) 'str("sock=client at=warning code=H27"""
-        """ desc=\\"Client Request Interrupted\\"")'""",
-        "  http-request set-var(txn.status) int(499)",
-        "  http-request set-var(txn.dyno) str(dyno=)",
-        "  http-request set-var(txn.connect) str(connect=)",
-    ]
-
-
-def _refused(paths: Mapping[str, Path]) -> list[str]:
-    """The apps that no dyno serves, and the hosts of no app."""
-    lines = ["  http-request set-log-level silent if { var(txn.mode) -m str unknown }"]
-    refusals = (*_REFUSALS, ("unknown", 404, "at=info code=-", "No such app", "unknown"))
-    for mode, status, at, description, page in refusals:
-        when = f"if {{ var(txn.mode) -m str {mode} }}"
-        lines += [
-            f"""  http-request set-var(txn.at) 'str("{at} desc=\\"{description}\\"")' {when}""",
-            f'  http-request set-var-fmt(txn.page) "%[var(txn.form)]:{page}" {when}',
-            f"  http-request set-var(txn.t0) int({_NEVER}) {when}",
-            f"  http-request return status {status} content-type text/html {_body(paths)}"
-            f" hdr x-oriel-own mode {when}",
-        ]
-    return lines
-
-
-def _forwarded() -> list[str]:
-    """The headers that tell a dyno of its client."""
-    return [
-        "  http-request set-header X-Request-Id %[var(txn.id)]",
-        "  http-request set-header X-Forwarded-For %[var(txn.fwd)]",
-        "  http-request set-header X-Forwarded-Proto http",
-        "  http-request set-header X-Forwarded-Proto https if { ssl_fc }",
-        "  http-request set-header X-Forwarded-Port %[dst_port]",
-        "  http-request set-header X-Request-Start %[date(0,ms)]",
-        '  http-request add-header Via "%[req.ver] oriel-router"',
-        "  http-response del-header x-oriel-own",
-        '  http-response add-header Via "1.1 oriel-router"',
-    ]
-
-
-def _line_ended(settings: Settings) -> list[str]:
-    """What became of it: HAProxy's own answers carry x-oriel-own, which an app cannot send."""
-    # All attempts timed out, rather than were refused (which waits up to 1 s before each retry).
-    connecting_ms = round(settings.connect_timeout_s * (_RETRIES + 0.5) * 1000)
-
-    def code(at: str, description: str, when: str) -> str:
-        return f"""  {rule} set-var(txn.at) 'str("{at} desc=\\"{description}\\"")' if {when}"""
-
-    rule = "http-after-response"
-    failed = "{ var(txn.own) -m int 500:599 }"
-    return [
-        f"  {rule} set-var(txn.own) res.hdr(x-oriel-own)",
-        f"  {rule} del-header x-oriel-own",
-        f"  {rule} set-var-fmt(txn.tc) %Tc",
-        f'  {rule} set-var-fmt(txn.dyno) "dyno=%[srv_name,field(1,:)]" if {{ srv_name -m found }}',
-        f"  {rule} set-var-fmt(txn.connect) 'connect=%[var(txn.tc)]ms'"
-        " if { var(txn.tc) -m reg ^[0-9] }",
-        f"  {rule} set-var(txn.at) str(at=info) if !{{ var(txn.own) -m found }}",
-        # 503: no connection to any dyno, at once or after the time allowed, or no dyno at all.
-        code("at=error code=H99", "Platform error", failed),
-        code(
-            "at=error code=H21",
-            "Backend connection refused",
-            "{ var(txn.own) -m str 503 } { srv_name -m found }",
-        ),
-        code(
-            "at=error code=H19",
-            "Backend connection timeout",
-            "{ var(txn.own) -m str 503 } { srv_name -m found }"
-            f" {{ date(0,ms),sub(txn.t0) ge {connecting_ms} }}",
-        ),
-        code(
-            "at=error code=H13", "Connection closed without response", "{ var(txn.own) -m str 502 }"
-        ),
-        code("at=error code=H12", "Request timeout", "{ var(txn.own) -m str 504 }"),
-        code(
-            "at=error code=H26",
-            "Request Error",
-            "{ var(txn.own) -m int 400:499 } !{ srv_name -m found }",
-        ),
-        f"  {rule} set-var-fmt(txn.connect) 'connect=%[date(0,ms),sub(txn.t0)]ms'"
-        " if { var(txn.own) -m str 503 } { srv_name -m found }",
-        f"  {rule} set-var(txn.t0) int({_NEVER}) if {{ var(txn.own) -m str 503 }}",
-        f"  {rule} set-status 503 if {failed}",
-        f"  {rule} set-var(txn.status) status unless"
-        " { var(txn.own) -m int 400:499 } { srv_name -m found }",
-        f"  {rule} set-header Content-Type 'text/html; charset=utf-8'"
-        " if { var(txn.own) -m found } { var(txn.form) -m str html }",
-        f"  {rule} set-header Content-Type application/json"
-        " if { var(txn.own) -m found } { var(txn.form) -m str json }",
-        f"  {rule} set-header Cache-Control no-store if {{ var(txn.own) -m found }}",
-        f"  {rule} set-header X-Content-Type-Options nosniff if {{ var(txn.own) -m found }}",
-        f"""  {rule} set-header Content-Security-Policy "default-src 'none'; style-src"""
-        """ 'unsafe-inline'" if { var(txn.own) -m found }""",
-    ]
-
-
-_NOWHERE = """
-backend nowhere
-"""

@@ -11,13 +11,14 @@ import contextlib
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from oriel.clock import Clock
 from oriel.faults import Unavailable
 from oriel.router import changes
 from oriel.router.changes import Plan
 from oriel.router.haproxy import Away, HAProxy, unprivileged_user
-from oriel.router.render import Places, Settings, render
+from oriel.router.render import Places, Settings, render, server_options
 from oriel.router.seen import Process
 from oriel.router.table import Listen, RouteTable
 
@@ -62,15 +63,12 @@ class Router:
         clock: Clock,
         web_tls: Listen | None = None,
         user: str | None = None,
-        threads: int = 1,
-        connections_max: int | None = None,
-        spares: int = 32,
-        first_byte_timeout_s: float = 30,
-        idle_timeout_s: float = 55,
-        connect_timeout_s: float = 5,
-        boot_hold_s: float = 75,
+        **changes: Any,
     ) -> None:
-        """Touches nothing yet; `user` is whom HAProxy becomes, by default what the system has."""
+        """Touches nothing yet; `user` is whom HAProxy becomes, by default what the system has.
+
+        `changes` are those to the other `Settings`.
+        """
         self._settings = Settings(
             directory=directory,
             runtime_socket=runtime_socket,
@@ -78,14 +76,9 @@ class Router:
             log_port=log_port,
             web_tls=(web_tls,) if web_tls else (),
             user=user or unprivileged_user(),
-            threads=threads,
-            connections_max=connections_max,
-            spares=spares,
-            first_byte_timeout_s=first_byte_timeout_s,
-            idle_timeout_s=idle_timeout_s,
-            connect_timeout_s=connect_timeout_s,
-            boot_hold_s=boot_hold_s,
+            **changes,
         )
+        self._options = server_options(self._settings)
         self._layout = ""
         self._clock = clock
         self._haproxy = HAProxy(
@@ -216,7 +209,7 @@ class Router:
         for _ in range(_ROUNDS_MAX):
             seen = await self._haproxy.see()
             self._process = seen.process
-            plan = changes.plan(table, seen, self._layout, self._settings.directory)
+            plan = changes.plan(table, seen, self._layout, self._settings.directory, self._options)
             self._places = plan.places
             if not plan.commands:
                 return plan
@@ -241,6 +234,7 @@ class Router:
             _log.error("router: configuration refused, the last good one stays: %s", reason)
         self._refused = reason
         self._refused_config = rendered.config if reason else ""
+        await self._haproxy.note_refused(reason)
         return not reason
 
     async def _reload(self, plan: Plan) -> None:
@@ -262,6 +256,7 @@ class Router:
         except Away as error:
             self._refused = f"HAProxy did not take over its new configuration: {error}"
             _log.error("router: %s", self._refused)
+            await self._haproxy.note_refused(self._refused)
             await self._haproxy.restore()
             # HAProxy 2.6 pauses the running worker's port for 2 s when a new one cannot bind.
             self._reload_failures += 1

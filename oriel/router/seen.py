@@ -35,6 +35,7 @@ class SeenServer:
     host: str
     port: int
     ready: bool
+    """It may get requests; whether it is quarantined just now is HAProxy's own business."""
     quiet: bool
     """In maintenance: it gets no new request."""
     since_s: int
@@ -98,7 +99,7 @@ def _server(words: list[str], columns: Mapping[str, int]) -> SeenServer | None:
             label=words[columns["srv_name"]],
             host=words[columns["srv_addr"]],
             port=int(words[columns["srv_port"]]),
-            ready=admin == 0 and words[columns["srv_op_state"]] == "2",
+            ready=admin == 0,
             quiet=bool(admin & _MAINTENANCE),
             since_s=int(words[columns["srv_time_since_last_change"]]),
         )

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
+from urllib.parse import quote
 
 from oriel.lexicon import AppName, DynoName, Malformed
 
@@ -18,6 +19,15 @@ Mode = Literal["serve", "maintenance", "blank", "crashed", "none", "booting"]
 """What a request of the app meets: a dyno, or the page that says why there is none."""
 
 MODES: tuple[str, ...] = get_args(Mode)
+
+PAGE_SAFE = "<>/='()[]{}!&*,-.:?@^_`|~"
+"""Of an app's own page, what enters a map as it is; the rest as `%XX`.
+
+A `;` is not in it: it would end the command that carries the page, and begin another one.
+"""
+
+PAGE_BYTES_MAX = 20 * 1024
+"""Of an app's own page: it must fit, encoded, into a line of a map and HAProxy's buffer."""
 
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
@@ -144,6 +154,9 @@ class AppRoute:
     challenges: Mapping[tuple[str, str], str] | None = None
     """By host and token what a certificate authority is to be answered (ACME, HTTP-01), which
     the app then never sees; None: such requests are the app's own."""
+    error_page: str = ""
+    """The app's own page in HTML for errors; empty: the router's."""
+    maintenance_page: str = ""
 
     def __post_init__(self) -> None:
         """Check each part and bring the hosts into their matched form; raises Malformed."""
@@ -159,6 +172,8 @@ class AppRoute:
                 _TOKEN.fullmatch(token) and _ANSWER.fullmatch(answer)
             ):
                 raise Malformed(f"{_shown(token)} for {_shown(host)} is no challenge of ACME.")
+        for page in (self.error_page, self.maintenance_page):
+            check_page(page)
         _refuse_twins((server.label for server in self.servers), f"dynos of {self.app}")
 
 
@@ -178,6 +193,20 @@ class RouteTable:
         object.__setattr__(self, "reserved", tuple(dict.fromkeys(map(pattern, self.reserved))))
         _refuse_twins((app.app_id for app in self.apps), "apps")
         _refuse_twins((host for app in self.apps for host in app.hosts), "hosts")
+
+
+def check_page(page: str) -> None:
+    """Raise Malformed for an app's own page that HAProxy cannot send: too large, or of many lines.
+
+    See `oriel.router.pages.one_line`.
+    """
+    if any(each < " " or each == "\x7f" for each in page):
+        raise Malformed("The page has line breaks or control characters.")
+    if len(quote(page, safe=PAGE_SAFE)) > PAGE_BYTES_MAX:
+        raise Malformed(
+            f"The page is too large: {PAGE_BYTES_MAX // 1024} kB at most, where characters beyond "
+            "ASCII count three times a byte."
+        )
 
 
 def _refuse_twins(names: Iterable[str], of: str) -> None:

@@ -31,6 +31,12 @@ GLOBAL = (
     "  tune.ssl.default-dh-param 2048",
 )
 
+KNOWN = (
+    # Once for each connection, and not for each request; its handshake is done by then.
+    "  tcp-request session set-var-fmt(sess.tls)"
+    " ' tls_version=%[ssl_fc_protocol,regsub(^TLSv,tls)]' if { ssl_fc }",
+)
+
 LIST = "certs"
 _NAMED = re.compile(r"(?:cert|fallback)\.[0-9a-f]{16}\.pem")
 _LISTED = re.compile(r"(/\S*/certs\.[0-9a-f]{16}\.list)")

@@ -233,6 +233,7 @@ def test_router_lines_wait_in_the_socket_while_logplex_is_dead(plex: Plex) -> No
             "port": status["router"]["port"],  # type: ignore[index]
             "kept": 300,
             "unknown_channel": 1,
+            "nobody": 0,
             "malformed": 1,
             "kernel_dropped": 0,
             "disk_dropped": 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from oriel.clock import SystemClock
+from oriel.logplex.requests import whole
 from oriel.router import AppRoute, Listen, Router, RouteTable, Server, command
 
 
@@ -38,10 +40,14 @@ def until(holds: Callable[[], object], what: str, timeout_s: float = 10) -> obje
 class Dyno:
     """A web server of a few lines: says its name, or misbehaves as the path asks."""
 
-    def __init__(self, says: str, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, says: str, host: str = "127.0.0.1", listener: socket.socket | None = None
+    ) -> None:
         self.says = says
         self.requests: list[bytes] = []
-        self.listener = socket.create_server((host, 0), backlog=200, family=_family(host))
+        self.listener = listener or socket.create_server(
+            (host, 0), backlog=200, family=_family(host)
+        )
         self.host, self.port = host, self.listener.getsockname()[1]
         self._open: list[socket.socket] = []
         self._over = threading.Event()
@@ -80,6 +86,15 @@ class Dyno:
         status, length = b"200 OK", len(body)
         if path in (b"/cut", b"/stall"):
             length += 100
+        if path == b"/big":
+            return b"HTTP/1.1 200 OK\r\n\r\n" + bytes(32 << 20)
+        if path == b"/chunk":
+            return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nzz\r\n"
+        if path == b"/heads":
+            heads = b"".join(b"Set-Cookie: %d=%s\r\n" % (n, b"x" * 3000) for n in range(8))
+            return b"HTTP/1.1 200 OK\r\n%sContent-Length: 0\r\n\r\n" % heads
+        if path == b"/policy":
+            status = b"200 OK\r\nContent-Security-Policy: mine"
         if path == b"/503":
             status = b"503 Mine\r\nX-Oriel-Own: 504"
         return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, length, body)
@@ -142,6 +157,27 @@ class House:
             **{**options, **changes},  # type: ignore[arg-type]
         )
 
+    def serve(self, first: RouteTable, **changes: object) -> None:
+        """Files written, HAProxy started: for tests that only ask."""
+
+        async def write() -> None:
+            router = self.router(**changes)
+            await router.start(first)
+            await router.close()
+
+        asyncio.run(write())
+        self.start_proxy()
+
+    def reload(self) -> None:
+        """As the router does, through the master's socket; returns when the new worker answers."""
+        before = self.worker()
+        with socket.socket(socket.AF_UNIX) as asker:
+            asker.connect(str(self.run / "master.sock"))
+            asker.sendall(b"reload\n")
+            while asker.recv(65536):
+                pass
+        until(lambda: self._answers() and self.worker() != before, "it is reloaded")
+
     def start_proxy(self) -> int:
         """As `oriel up` does; the worker's pid once it answers."""
         with (self.run / "haproxy.err").open("ab") as said:
@@ -187,6 +223,37 @@ class House:
         self._dynos.append(Dyno(says, host))
         return self._dynos[-1]
 
+    def adopt(self, listener: socket.socket, says: str) -> Dyno:
+        """A dyno that listens where a test has bound."""
+        self._dynos.append(Dyno(says, listener=listener))
+        return self._dynos[-1]
+
+    @contextlib.contextmanager
+    def deaf(self, full: bool = True) -> Iterator[tuple[Server, Callable[[], None]]]:
+        """A dyno that accepts nothing: its backlog is full, at once or when it is told."""
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+            clients: list[socket.socket] = []
+
+            def fill() -> None:
+                # What HAProxy's look at its start left in the backlog is taken out of it.
+                listener.settimeout(0.5)
+                with contextlib.suppress(TimeoutError):
+                    listener.accept()[0].close()
+                for _ in range(3):
+                    clients.append(socket.socket())
+                    clients[-1].setblocking(False)
+                    clients[-1].connect_ex(listener.getsockname())
+
+            if full:
+                fill()
+            server = self.server(self.dyno("x"))
+            object.__setattr__(server, "port", listener.getsockname()[1])
+            try:
+                yield server, fill
+            finally:
+                for client in clients:
+                    client.close()
+
     def server(self, dyno: Dyno, name: str = "web.1") -> Server:
         self._count += 1
         return Server(name, f"{self._count:08x}" + "0" * 24, dyno.host, dyno.port)
@@ -212,11 +279,11 @@ class House:
             return answer
 
     def line(self) -> str:
-        """The next router line: its data and message."""
-        frame = self.log.recv(65536).decode()
+        """The next router line, as it is stored: its data and message."""
+        frame = whole(self.log.recv(65536).rstrip(b"\n")).decode()
         match = re.fullmatch(r"<(\d+)>1 \S+ oriel router \d+ - (\[.*?\]) (.*)\n", frame, re.DOTALL)
         assert match, frame
-        return f"{match[2]} {match[3]}"
+        return re.sub(r' own="[^"]*" n="\d+"\]', "]", match[2]) + f" {match[3]}"
 
     def no_line(self) -> bool:
         """Nothing is waiting to be read."""

@@ -15,7 +15,7 @@ from oriel.router.table import AppRoute, RouteTable, Server
 
 LAYOUT = "0" * 16
 HERE = Path("/d")
-IDS = {"hosts": "#1", "apps": "#2", "options": "#3", "challenges": "#4"}
+IDS = {"hosts": "#1", "apps": "#2", "pages": "#3", "challenges": "#4"}
 
 
 class Model:
@@ -27,6 +27,9 @@ class Model:
         self.servers: dict[str, list[object]] = {}
 
     def tell(self, command: str) -> None:
+        # It would end the command and begin another one, in an app's own words.
+        assert ";" not in command
+        assert not command.split(" ")[-1].startswith("<<")
         words = command.split(" ")
         match words:
             case ["add", "map", which, key, value]:
@@ -85,7 +88,7 @@ class Model:
         entry = dict(reversed(self.maps["#2"])).get(app or "")
         if entry is None:
             return None
-        slot, mode, _ = entry.split("|")
+        slot, mode, *_ = entry.split("|")
         dynos = [s[:2] for name, s in self.servers.items() if name.startswith(f"{slot}/") and s[2]]
         return mode, sorted(tuple(each) for each in dynos)  # type: ignore[type-var]
 
@@ -102,7 +105,9 @@ SERVERS = st.lists(
     unique_by=lambda server: server.label,
 )
 MODES = st.sampled_from(["serve", "maintenance", "crashed"])
-TABLES = st.dictionaries(st.sampled_from(NAMES), st.tuples(SERVERS, MODES, st.booleans())).map(
+PAGES = st.sampled_from(["", "<<p>a;b</p>", "; disable frontend web; \\ # <<"])
+APPS = st.tuples(SERVERS, MODES, st.booleans(), PAGES)
+TABLES = st.dictionaries(st.sampled_from(NAMES), APPS).map(
     lambda apps: RouteTable(
         tuple(
             AppRoute(
@@ -114,15 +119,18 @@ TABLES = st.dictionaries(st.sampled_from(NAMES), st.tuples(SERVERS, MODES, st.bo
                 mode,  # type: ignore[arg-type]
                 https=https,
                 challenges={(f"{name}.x", "token"): f"a.{name}"} if https else None,
+                error_page=page,
             )
-            for name, (servers, mode, https) in apps.items()
+            for name, (servers, mode, https, page) in apps.items()
         )
     )
 )
 ENTRIES = st.lists(
     st.tuples(
         st.sampled_from([f"id-{name}" for name in NAMES] + ["id-gone"]),
-        st.sampled_from(["slot-0000|serve|c", "slot-0001|serve|c", "slot-0099|none|c", "nonsense"]),
+        st.sampled_from(
+            ["slot-0000|serve|c||||", "slot-0001|serve|c||||", "slot-0099|none|c||||", "nonsense"]
+        ),
     )
 )
 
@@ -158,7 +166,8 @@ def test_every_table_is_reached_from_every_state(
                 assert model.answers(app.hosts[0]) == wanted(app)
         assert model.answers("old.x") is None
         told = {each.app_id for each in table.apps if each.https} & served
-        assert {app_id for app_id, _ in model.maps["#3"]} == told
+        edges = {app_id for app_id, entry in model.maps["#2"] if entry.endswith("|acme+https")}
+        assert edges == told
         assert len(model.maps["#4"]) == len(told)
         for name in NAMES:
             if f"id-{name}" not in {app.app_id for app in table.apps}:
@@ -230,10 +239,10 @@ def test_a_foreign_haproxy_takes_a_reload_and_no_command() -> None:
 def test_what_holds_a_slot() -> None:
     assert changes.held(
         {
-            "a": "slot-0001|serve|c",
-            "b": "slot-0002|none|d",
+            "a": "slot-0001|serve|c||||",
+            "b": "slot-0002|none|d||||",
             "c": "x",
             "d": None,
-            "e": "slot-0002|none|d",
+            "e": "slot-0002|none|d||||",
         }
     ) == {"a": 1}

@@ -55,7 +55,7 @@ def test_what_is_written_is_whole_and_can_be_read_back(tmp_path: Path) -> None:
     found = proxy.on_disk()
     assert found
     assert found[0] == rendered(tmp_path, routes).stamp
-    assert found[1]["id-bar"] == "slot-0001|serve|channel-bar"
+    assert found[1]["id-bar"] == "slot-0001|serve|channel-bar||||"
     assert not list((tmp_path / "router").glob("*.part"))
 
 

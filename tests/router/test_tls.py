@@ -214,8 +214,8 @@ class Secure:
         self.port = free_port()
 
     @contextlib.asynccontextmanager
-    async def running(self, first: RouteTable):  # type: ignore[no-untyped-def]
-        router = self.house.router(web_tls=Listen("127.0.0.1", self.port))
+    async def running(self, first: RouteTable, **changes: object):  # type: ignore[no-untyped-def]
+        router = self.house.router(web_tls=Listen("127.0.0.1", self.port), **changes)
         await router.start(first)
         await asyncio.to_thread(self.house.start_proxy)
         try:
@@ -404,6 +404,26 @@ def test_http_is_sent_to_https_but_never_a_challenge(secure: Secure, trusted: Au
 
 
 @pytest.mark.real
+@pytest.mark.parametrize(("proxies", "status"), [(("127.0.0.0/8",), 200), (("10.0.0.0/8",), 301)])
+def test_what_a_trusted_proxy_got_by_https_is_not_sent_there_again(
+    secure: Secure, trusted: Authority, proxies: tuple[str, ...], status: int
+) -> None:
+    house = secure.house
+    foo = replace(app("foo", house.server(house.dyno("hello"))), https=True)
+    fallback = certificate(trusted, "apps.x")
+
+    async def story() -> None:
+        async with secure.running(RouteTable((foo,), (), fallback), trusted=proxies):
+            get = house.get
+            for proto, wanted in (("https", status), ("http", 301), ("gopher", 301)):
+                answer = await asyncio.to_thread(get, "foo.localhost", X_Forwarded_Proto=proto)
+                assert answer.status == wanted, proto
+            assert (await asyncio.to_thread(get, "foo.localhost")).status == 301
+
+    asyncio.run(story())
+
+
+@pytest.mark.real
 def test_the_longest_wildcard_wins_and_an_exact_name_before_it(house: House) -> None:
     def made(name: str, *hosts: str) -> AppRoute:
         return app(name, house.server(house.dyno(name)), hosts=hosts)
@@ -433,7 +453,16 @@ def test_the_longest_wildcard_wins_and_an_exact_name_before_it(house: House) -> 
         ):
             answer = await asyncio.to_thread(house.get, host)
             assert answer.body == name, host
-        for host in ("apps.example.com", "x.apps.example.com", "com", "xexample.com", "*", ""):
+        deeper = "5.4.3.2.1.a.example.com"
+        for host in (
+            "apps.example.com",
+            "x.apps.example.com",
+            "com",
+            "xexample.com",
+            "*",
+            "",
+            deeper,
+        ):
             assert (await asyncio.to_thread(house.get, host)).status == 404, host
         await router.apply(table(made("only", "*.example.com")))
         answer = await asyncio.to_thread(house.get, "www.example.com")

@@ -7,11 +7,13 @@ a map and puts the id between. `page.html` is the one template; each page fills 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+_CONTROLS = frozenset(map(chr, [*range(32), 127]))
 ID = "{{request_id}}"
 FORMS = ("html", "json")
 
@@ -104,6 +106,33 @@ def halves() -> Mapping[str, Halves]:
         made[f"html:{name}"] = _split(_html(page, template))
         made[f"json:{name}"] = _split(_json(page, _JSON_MESSAGES[name]))
     return made
+
+
+_RAW = re.compile(
+    r"(<(script|style|pre|textarea)\b[^>]*>)(.*?)(</\2\s*>)", re.DOTALL | re.IGNORECASE
+)
+_BREAKS = {"script": "\u2028", "style": " ", "pre": "&#10;", "textarea": "&#10;"}
+
+
+def one_line(html: str) -> str:
+    """Somebody's page on one line, looking the same: HAProxy sends no line breaks of a page.
+
+    Most are only space. In `pre` and `textarea` they become references; in a script U+2028, which
+    ends a line there as well.
+    """
+    parts: list[str] = []
+    at = 0
+    for match in _RAW.finditer(html := html.replace("\r\n", "\n").replace("\r", "\n")):
+        parts += [_spaced(html[at : match.start()], " "), _spaced(match[1], " ")]
+        parts += [_spaced(match[3], _BREAKS[match[2].lower()]), match[4].replace("\n", " ")]
+        at = match.end()
+    return "".join([*parts, _spaced(html[at:], " ")]).strip()
+
+
+def _spaced(text: str, line_break: str) -> str:
+    tab = "&#9;" if line_break.startswith("&") else " "
+    text = text.replace("\n", line_break).replace("\t", tab)
+    return "".join(each for each in text if each not in _CONTROLS)
 
 
 def _html(page: Page, template: str) -> str:

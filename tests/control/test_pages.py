@@ -1,0 +1,123 @@
+"""Apps' own pages: fetched from a real server, kept, dropped; what cannot be used is said."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from oriel.control.pages import Pages
+from oriel.egress import Dialer, Rules
+
+GOOD = "<h1>Ours\nä</h1>"
+
+
+class Server:
+    """Answers each path in its own way."""
+
+    async def start(self) -> None:
+        self.server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        self.port = self.server.sockets[0].getsockname()[1]
+        self.asked: list[str] = []
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1].decode()
+        self.asked.append(path)
+        status, kind, body = {
+            "/good": (200, "text/html; charset=utf-8", GOOD.encode()),
+            "/other": (200, "text/html", b"<p>other</p>"),
+            "/gone": (404, "text/html", b"no"),
+            "/image": (200, "image/png", b"x"),
+            "/large": (200, "text/html", b"x" * 50_000),
+            "/latin": (200, "text/html", b"\xe4"),
+            "/empty": (200, "text/html", b" "),
+        }[path]
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+
+def play(directory: Path, story: object, allowed: tuple[str, ...] = ("127.0.0.1",)) -> None:
+    async def whole() -> None:
+        server = Server()
+        await server.start()
+        said: asyncio.Queue[str] = asyncio.Queue()
+
+        async def say(app_id: str, text: str) -> None:
+            await said.put(f"{app_id}: {text}")
+
+        dialer = Dialer(Rules.parse(allowed))
+
+        def pages() -> Pages:
+            return Pages(directory, dialer, say, lambda: None)
+
+        await story(server, pages, said)  # type: ignore[operator]
+        dialer.close()
+        server.server.close()
+
+    asyncio.run(whole())
+
+
+def test_a_page_is_fetched_kept_replaced_and_dropped(tmp_path: Path) -> None:
+    async def story(server: Server, make: object, said: asyncio.Queue[str]) -> None:
+        pages = make()  # type: ignore[operator]
+        config = {"ERROR_PAGE_URL": server.url("/good")}
+        pages.look("a", config)
+        assert "ERROR_PAGE_URL fetched: " in await said.get()
+        assert pages.of("a", "error") == "<h1>Ours ä</h1>"
+        assert pages.of("a", "maintenance") == ""
+        pages.look("a", config)
+        assert server.asked == ["/good"]
+        assert make().of("a", "error") == pages.of("a", "error")  # type: ignore[operator]
+        pages.look("a", {"ERROR_PAGE_URL": server.url("/gone")})
+        assert "could not be fetched: The answer was 404, not 200. The page before" in (
+            await said.get()
+        )
+        assert pages.of("a", "error") == "<h1>Ours ä</h1>"
+        pages.look("a", {"ERROR_PAGE_URL": server.url("/other")})
+        await said.get()
+        assert pages.of("a", "error") == "<p>other</p>"
+        pages.forget("a")
+        assert pages.of("a", "error") == ""
+        assert not list(tmp_path.glob("*.json"))
+        await pages.close()
+
+    play(tmp_path, story)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/image", "It is image/png, not text/html."),
+        ("/large", "It has more than 20 kB."),
+        ("/latin", "It is not UTF-8."),
+        ("/empty", "It is empty."),
+    ],
+)
+def test_what_is_no_page_is_said(tmp_path: Path, path: str, why: str) -> None:
+    async def story(server: Server, make: object, said: asyncio.Queue[str]) -> None:
+        pages = make()  # type: ignore[operator]
+        pages.look("a", {"MAINTENANCE_PAGE_URL": server.url(path)})
+        line = await said.get()
+        assert line == (
+            f"a: MAINTENANCE_PAGE_URL could not be fetched: {why} Oriel's own page stays."
+        )
+        await pages.close()
+
+    play(tmp_path, story)
+
+
+def test_no_page_is_fetched_from_this_machine_unless_it_is_allowed(tmp_path: Path) -> None:
+    async def story(server: Server, make: object, said: asyncio.Queue[str]) -> None:
+        pages = make()  # type: ignore[operator]
+        pages.look("a", {"ERROR_PAGE_URL": server.url("/good")})
+        assert "could not be fetched" in await said.get()
+        assert server.asked == []
+        await pages.close()
+
+    play(tmp_path, story, allowed=())
