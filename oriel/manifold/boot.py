@@ -34,15 +34,28 @@ class Boot:
     goes_on: Callable[[], bool]
     """Whether it is still starting."""
 
-    async def probe(self, reaches: Reaches, clock: Clock, tell: Tell) -> None:
+    fronted: bool = False
+    """Whether a connection is accepted before it listens."""
+
+    async def probe(
+        self, launcher: Launcher, reaches: Reaches, clock: Clock, tell: Tell
+    ) -> None:
         """Try until it is reached. The kernel tells nobody when a process begins to listen."""
         pause_s = PROBE_FIRST_S
         while self.goes_on():
-            if await reaches(self.host, self.port, self.check):
+            if await self._may_listen(launcher) and await reaches(
+                self.host, self.port, self.check
+            ):
                 tell(Ready())
                 return
             await clock.sleep(pause_s)
             pause_s = min(PROBE_MAX_S, pause_s * PROBE_GROWTH)
+
+    async def _may_listen(self, launcher: Launcher) -> bool:
+        if not self.fronted:
+            return True
+        found = await launcher.listening(self.instance)
+        return any(each.port == self.port for each in found)
 
     async def hint(self, launcher: Launcher, clock: Clock, tell: Tell, elapsed_s: float) -> None:
         """Once, when half of its time has passed: does it listen somewhere else?"""

@@ -326,9 +326,11 @@ class Instance:
         boot = Boot(
             *(self.spec.instance, self.at.host, self.at.port, check),
             goes_on=lambda: self.life.state == "starting",
+            fronted=self.at.fronted,
         )
-        self._spawn(boot.hint(self._around.launcher, self._clock, self.tell, elapsed_s))
-        self._spawn(boot.probe(self._around.reaches, self._clock, self.tell))
+        around = self._around
+        self._spawn(boot.hint(around.launcher, self._clock, self.tell, elapsed_s))
+        self._spawn(boot.probe(around.launcher, around.reaches, self._clock, self.tell))
 
     def _later(self, after_s: float, event: Event | Steady) -> None:
         async def wait() -> None:

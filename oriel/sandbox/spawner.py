@@ -28,6 +28,7 @@ import sys
 from typing import Any, NoReturn
 
 from oriel.sandbox import linux, netlink
+from oriel.sandbox.pasta import Pasta, ends_with_its_sandbox
 
 ARGUMENTS_FD, STATUS_FD, REPORT_FD, GATE_FD = (
     3,
@@ -100,7 +101,7 @@ def _become(received: list[int]) -> NoReturn:
         report = received[1]
         _introduce(report, received[2])
         plan = _read_plan(received[0])
-        _prepare(plan)
+        _prepare(plan, received[2])
         _lay_out(plan, received)
         report = REPORT_FD
         command = ["bwrap", "--args", str(ARGUMENTS_FD), *plan["command"]]
@@ -142,8 +143,8 @@ def _read_plan(descriptor: int) -> dict[str, Any]:
     return plan
 
 
-def _prepare(plan: dict[str, Any]) -> None:
-    """Mount what bubblewrap shall find, and become the app's uid."""
+def _prepare(plan: dict[str, Any], status: int) -> None:
+    """Make its network, mount what bubblewrap shall find, and become the app's uid."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -151,8 +152,12 @@ def _prepare(plan: dict[str, Any]) -> None:
     _limit(resource.RLIMIT_NOFILE, plan["open_files"])
     _limit(resource.RLIMIT_CORE, 0)
     _write("/proc/self/oom_score_adj", OOM_SCORE)
-    if plan["wires"]:
-        _wire(plan["wires"])
+    wires = plan["wires"]
+    if wires and "pasta" in wires:
+        pasta = _tap(wires)
+        _tell(status, {"network": pasta.pid, "network-start": linux.start_time(pasta.pid)})
+    elif wires:
+        _wire(wires)
     if plan["staging"] == "none":
         if plan["lower"]:
             os.makedirs(plan["copy_to"], exist_ok=True)
@@ -196,6 +201,14 @@ def _wire(wires: dict[str, Any]) -> None:
     inside.close()
 
 
+def _tap(tap: dict[str, Any]) -> Pasta:
+    """Go into a user and a network namespace of our own, that pasta joins to the machine's."""
+    pasta = Pasta(tap)
+    _enter_user_namespace(linux.CLONE_NEWNET)
+    pasta.join()
+    return pasta
+
+
 def _limit(which: int, wanted: int) -> None:
     """Set a limit to `wanted`, or as near as an ordinary user may."""
     try:
@@ -213,9 +226,9 @@ def _stage(plan: dict[str, Any]) -> None:
     descriptor, which also spares us escaping `:` and `,` for overlayfs.
     """
     own_user_namespace = plan["staging"] == "userns"
-    if own_user_namespace:
-        _enter_user_namespace()
-    else:
+    if own_user_namespace and not plan["wires"]:
+        _enter_user_namespace(linux.CLONE_NEWNS)
+    else:  # with a network, one that may mount has been entered
         linux.unshare(linux.CLONE_NEWNS)
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     sources = [_open_source(source) for source in plan["binds"]]
@@ -228,9 +241,9 @@ def _stage(plan: dict[str, Any]) -> None:
         _writable(lower, size, overlays=plan["overlays"], user=own_user_namespace)
 
 
-def _enter_user_namespace() -> None:
+def _enter_user_namespace(others: int) -> None:
     uid, gid = os.getuid(), os.getgid()
-    linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
+    linux.unshare(linux.CLONE_NEWUSER | others)
     _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"{uid} {uid} 1")
     _write("/proc/self/gid_map", f"{gid} {gid} 1")
@@ -324,7 +337,12 @@ def try_out(trial: str) -> None:
         linux.unshare(linux.CLONE_NEWNET)  # this stands for the machine
         _wire(_TRIAL_WIRES)
         return
+    if trial == "pasta":
+        tap = json.load(sys.stdin)
+        ends_with_its_sandbox(lambda: _tap(tap))
+        return
     plan = {"staging": trial.removesuffix("-overlay"), "overlays": True, "binds": ["/usr"]}
+    plan["wires"] = None
     lower = "/usr" if trial.endswith("-overlay") else None
     _stage({**plan, "lower": lower, "lower_bytes": 1 << 20})
 

@@ -16,7 +16,7 @@ import json
 import logging
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from oriel.clock import Clock
@@ -98,7 +98,7 @@ class LocalLauncher:
         host = network.lease(spec.instance) if network else HOST
         shared = network is None
         port = self._ports.give(spec.instance, shared=shared) if spec.type == "web" else None
-        return Launched(host, port)
+        return Launched(host, port, fronted=port is not None and self._sandboxes.tapped)
 
     async def start(self, spec: LaunchSpec, at: Launched) -> None:
         """Run `spec`; raises Unavailable with the reason when it cannot."""
@@ -122,7 +122,7 @@ class LocalLauncher:
 
     def _make(self, place: Path, spec: LaunchSpec, at: Launched) -> None:
         place.mkdir(parents=True, mode=0o700)
-        _write(place / "identity.json", {**spec.identity(), "host": at.host, "port": at.port})
+        _write(place / "identity.json", {**spec.identity(), **asdict(at)})
         os.mkfifo(place / "out", 0o600)
         if os.geteuid() == 0:
             # An app that opens /dev/stdout anew may write to it, and not read its own log back:
@@ -141,6 +141,7 @@ class LocalLauncher:
             overlay=Overlay(spec.slug),
             hostname=f"{spec.type}-{spec.number}"[:63],
             address=at.host if network and network.subnet.holds(at.host) else None,
+            port=at.port,
             memory_bytes=size.hard_bytes,
             cpu_weight=size.cpu_weight,
             processes=size.processes,
@@ -303,7 +304,8 @@ def _identity(place: Path) -> tuple[LaunchSpec, Launched]:
     spec = LaunchSpec.from_identity(kept)
     if spec.instance != place.name:
         raise ValueError("its identity is another's")
-    return spec, Launched(str(kept.get("host", HOST)), kept.get("port"))
+    host, port = str(kept.get("host", HOST)), kept.get("port")
+    return spec, Launched(host, port, bool(kept.get("fronted")))
 
 
 def _write(path: Path, value: object) -> None:
