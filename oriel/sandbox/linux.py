@@ -38,6 +38,26 @@ def setns(descriptor: int, kind: int) -> None:
     _check(_libc.setns(descriptor, kind), "setns")
 
 
+def enter_user_namespace(others: int) -> None:
+    """A user namespace of our own, with the same uid and gid and all capabilities, and fresh ones
+    of the kinds `others`.
+    """
+    uid, gid = os.getuid(), os.getgid()
+    unshare(CLONE_NEWUSER | others)
+    write("/proc/self/setgroups", "deny")
+    write("/proc/self/uid_map", f"{uid} {uid} 1")
+    write("/proc/self/gid_map", f"{gid} {gid} 1")
+
+
+def write(path: str, text: str) -> None:
+    """Write to a file that is there, in one piece, as the kernel's own want it."""
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
+
+
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
     """mount(2); the error names the target."""
     result = _libc.mount(

@@ -21,10 +21,11 @@ from oriel.clock import new_id
 from oriel.faults import Invalid, Unavailable
 from oriel.sandbox import capabilities, linux, seccomp, system
 from oriel.sandbox.capabilities import Capabilities
-from oriel.sandbox.cgroups import Bounds, Cgroups, Group, open_cgroups
+from oriel.sandbox.cgroups import Cgroups, open_cgroups
 from oriel.sandbox.confined import Confined, open_child, open_outer, read_status
 from oriel.sandbox.confinement import LOST, Confinement, Exit, Limits
 from oriel.sandbox.forks import ForkServer, report_in
+from oriel.sandbox.limiting import limit
 from oriel.sandbox.network import Network, open_network
 from oriel.sandbox.relay import Relay
 from oriel.sandbox.render import Ground, render
@@ -86,11 +87,11 @@ class Sandboxes:
         return self._network
 
     @property
-    def tapped(self) -> bool:
-        """Whether something of ours listens at a sandbox's port on this machine's loopback, and
-        accepts connections before the sandbox does.
+    def taps(self) -> Taps | None:
+        """The networks that an ordinary user's sandboxes have: then something of ours listens at a
+        sandbox's port on this machine's loopback, before the sandbox does.
         """
-        return self._taps is not None
+        return self._taps
 
     @property
     def cgroups(self) -> Cgroups | None:
@@ -217,7 +218,7 @@ class Sandboxes:
         if self._cgroups is not None:
             try:
                 # Each group's kernel waits for all processors before it takes a process in.
-                group = await asyncio.to_thread(_limit, self._cgroups, name, _bounds(what), pid)
+                group = await asyncio.to_thread(limit, self._cgroups, name, what, pid)
                 confined.limited_by(group)
             except OSError as error:
                 _log.warning("no control group for %s: %s", name, error)
@@ -330,22 +331,6 @@ class Sandboxes:
         if self._server is not None:
             self._server.close()
             self._server = None
-
-
-def _bounds(what: Confinement) -> Bounds:
-    """What it writes to its disk lies in memory, and comes on top of what its programs may have:
-    a full disk is a full disk, and not the end.
-    """
-    memory = what.memory_bytes
-    if memory is not None:
-        memory += what.tmp_bytes + (what.overlay.size_bytes if what.overlay else 0)
-    return Bounds(memory, what.processes or None, what.cpu_weight)
-
-
-def _limit(cgroups: Cgroups, name: str, bounds: Bounds, pid: int) -> Group:
-    group = cgroups.make(name, bounds)
-    group.enter(pid)
-    return group
 
 
 def _abandon(launching: asyncio.Future[Confined]) -> None:

@@ -27,8 +27,7 @@ import stat
 import sys
 from typing import Any, NoReturn
 
-from oriel.sandbox import linux, netlink
-from oriel.sandbox.pasta import Pasta, ends_with_its_sandbox
+from oriel.sandbox import linux, wires
 
 ARGUMENTS_FD, STATUS_FD, REPORT_FD, GATE_FD = (
     3,
@@ -42,13 +41,6 @@ OOM_SCORE = "300"
 _DESCRIPTORS = 7
 _FIRST_FREE = 64
 """Received descriptors are moved up here, so that laying out the low ones overwrites none."""
-_TRIAL_WIRES = {
-    "device": "or-trial",
-    "address": "10.64.0.2",
-    "gateway": "10.64.0.1",
-    "mtu": 1500,
-    "to_loopback": False,
-}
 _STAGE_OPTIONS = "size=1m,mode=0755,nr_inodes=4096"
 
 
@@ -151,13 +143,9 @@ def _prepare(plan: dict[str, Any], status: int) -> None:
     os.umask(0o022)
     _limit(resource.RLIMIT_NOFILE, plan["open_files"])
     _limit(resource.RLIMIT_CORE, 0)
-    _write("/proc/self/oom_score_adj", OOM_SCORE)
-    wires = plan["wires"]
-    if wires and "pasta" in wires:
-        pasta = _tap(wires)
-        _tell(status, {"network": pasta.pid, "network-start": linux.start_time(pasta.pid)})
-    elif wires:
-        _wire(wires)
+    linux.write("/proc/self/oom_score_adj", OOM_SCORE)
+    if plan["wires"] and (helper := wires.make(plan["wires"])):
+        _tell(status, {"network": helper, "network-start": linux.start_time(helper)})
     if plan["staging"] == "none":
         if plan["lower"]:
             os.makedirs(plan["copy_to"], exist_ok=True)
@@ -172,41 +160,6 @@ def _prepare(plan: dict[str, Any], status: int) -> None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-
-
-def _wire(wires: dict[str, Any]) -> None:
-    """Go into a network namespace of our own, joined to the machine's by two devices.
-
-    It belongs to the machine's root, not to the sandbox's: nobody inside can change an address or
-    a route. It ends with its last process, and the devices with it.
-    """
-    outside = netlink.Netlink()
-    linux.unshare(linux.CLONE_NEWNET)
-    namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    gateway, address = wires["gateway"], wires["address"]
-    outside.pair(wires["device"], "eth0", namespace, wires["mtu"])
-    device = outside.index(wires["device"])
-    outside.without_ipv6(device, to_loopback=wires["to_loopback"])
-    outside.address(device, gateway, address)
-    outside.up(device)
-    outside.close()
-    os.close(namespace)
-    inside = netlink.Netlink()
-    inside.up(inside.index("lo"))
-    device = inside.index("eth0")
-    inside.without_ipv6(device)
-    inside.address(device, address, gateway)
-    inside.up(device)
-    inside.default_route(device, gateway)
-    inside.close()
-
-
-def _tap(tap: dict[str, Any]) -> Pasta:
-    """Go into a user and a network namespace of our own, that pasta joins to the machine's."""
-    pasta = Pasta(tap)
-    _enter_user_namespace(linux.CLONE_NEWNET)
-    pasta.join()
-    return pasta
 
 
 def _limit(which: int, wanted: int) -> None:
@@ -227,7 +180,7 @@ def _stage(plan: dict[str, Any]) -> None:
     """
     own_user_namespace = plan["staging"] == "userns"
     if own_user_namespace and not plan["wires"]:
-        _enter_user_namespace(linux.CLONE_NEWNS)
+        linux.enter_user_namespace(linux.CLONE_NEWNS)
     else:  # with a network, one that may mount has been entered
         linux.unshare(linux.CLONE_NEWNS)
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
@@ -239,22 +192,6 @@ def _stage(plan: dict[str, Any]) -> None:
     if lower is not None:
         size = int(plan["lower_bytes"])
         _writable(lower, size, overlays=plan["overlays"], user=own_user_namespace)
-
-
-def _enter_user_namespace(others: int) -> None:
-    uid, gid = os.getuid(), os.getgid()
-    linux.unshare(linux.CLONE_NEWUSER | others)
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"{uid} {uid} 1")
-    _write("/proc/self/gid_map", f"{gid} {gid} 1")
-
-
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
 
 
 def _open_source(path: str) -> int:
@@ -333,13 +270,8 @@ def _in_memory(content: bytes) -> int:
 
 def try_out(trial: str) -> None:
     """Do what starting a sandbox does, up to bubblewrap; the error says what is forbidden."""
-    if trial == "network":
-        linux.unshare(linux.CLONE_NEWNET)  # this stands for the machine
-        _wire(_TRIAL_WIRES)
-        return
-    if trial == "pasta":
-        tap = json.load(sys.stdin)
-        ends_with_its_sandbox(lambda: _tap(tap))
+    if trial in wires.TRIALS:
+        wires.TRIALS[trial]()
         return
     plan = {"staging": trial.removesuffix("-overlay"), "overlays": True, "binds": ["/usr"]}
     plan["wires"] = None

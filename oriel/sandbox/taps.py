@@ -20,6 +20,8 @@ HOST = "127.0.0.1"
 """Where a sandbox's port is reached from this machine, and the only place of the machine's
 loopback to which pasta leads."""
 NETMASK = "255.255.255.252"
+READY_TIMEOUT_S = 10.0
+"""Some hundredths of a second are usual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class Tap:
     gateway: str
     netmask: str
     rules: str
+    patience_s: float
+    """How long pasta may take to be ready."""
 
 
 class Taps:
@@ -49,6 +53,11 @@ class Taps:
         self._nft = nft
         self._openings = openings
         self._subnet = mine
+
+    @property
+    def gateway(self) -> str:
+        """The address that stands for everything outside."""
+        return self._subnet.gateway
 
     def wires(self, port: int | None, reach: Iterable[int]) -> dict[str, Any]:
         """What the fork server makes for one, whose port is `port`."""
@@ -63,6 +72,7 @@ class Taps:
             gateway=self._subnet.gateway,
             netmask=NETMASK,
             rules=rules(self._subnet, self.names, own_addresses(), self._openings.doors),
+            patience_s=READY_TIMEOUT_S,
         )
         return asdict(tap)
 

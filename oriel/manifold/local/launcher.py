@@ -98,7 +98,8 @@ class LocalLauncher:
         host = network.lease(spec.instance) if network else HOST
         shared = network is None
         port = self._ports.give(spec.instance, shared=shared) if spec.type == "web" else None
-        return Launched(host, port, fronted=port is not None and self._sandboxes.tapped)
+        fronted = port is not None and self._sandboxes.taps is not None
+        return Launched(host, port, fronted)
 
     async def start(self, spec: LaunchSpec, at: Launched) -> None:
         """Run `spec`; raises Unavailable with the reason when it cannot."""
