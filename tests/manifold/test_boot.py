@@ -9,7 +9,7 @@ from oriel.clock import Clock
 from oriel.manifold.boot import Boot
 from oriel.manifold.dyno import Check
 from oriel.manifold.launcher import Launched, Launcher, Listening
-from oriel.manifold.machine import Event, Ready, Steady
+from oriel.manifold.machine import Event, Ready
 
 
 class Late:
@@ -34,7 +34,7 @@ async def always(host: str, port: int, check: Check) -> bool:
     return True
 
 
-def probed(at: Launched) -> tuple[int, list[Event | Steady]]:
+def probed(at: Launched) -> tuple[int, list[Event]]:
     """How often the launcher was asked until it was up, and what was told."""
     late, told = Late(), []
     boot = Boot("i", at, 20_007, Check(), goes_on=lambda: True)
