@@ -218,16 +218,20 @@ def _network(machine: Machine) -> Finding:
             "network",
             "ok",
             "Each dyno has a network of its own: it reaches the internet, and neither other dynos "
-            "nor this machine.",
+            "nor this machine."
+            + ("" if machine.root else " Each user of this machine reaches a dyno's port."),
         )
     shared = (
         f"Dynos share this machine's network ({machine.network_why}): they reach what listens on "
         "its loopback, other apps too."
     )
-    if not machine.root:
+    if "not installed" in machine.network_why:
+        package = "nftables" if "nftables" in machine.network_why else "passt"
+        fix = f"Type: {_sudo(machine)}apt-get install {package}"
+    elif "/dev/net/tun" in machine.network_why:
+        fix = "Type: sudo chmod 666 /dev/net/tun; or sudo oriel up."
+    elif not machine.root:
         fix = "Type: sudo oriel up; or run only apps whose authors you trust."
-    elif "nftables" in machine.network_why:
-        fix = "Type: apt-get install nftables"
     else:
         fix = "In a container, allow it CAP_NET_ADMIN and veth devices."
     return Finding("network", "warn", shared, fix)

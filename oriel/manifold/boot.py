@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from oriel.clock import Clock
 from oriel.manifold.dyno import Check
-from oriel.manifold.launcher import Launcher
+from oriel.manifold.launcher import Launched, Launcher
 from oriel.manifold.machine import Event, Misbound, Ready
 from oriel.manifold.probe import Reaches
 
@@ -28,21 +28,29 @@ class Boot:
     """One web dyno's way from its launch to its first answer."""
 
     instance: str
-    host: str
+    at: Launched
     port: int
     check: Check
     goes_on: Callable[[], bool]
     """Whether it is still starting."""
 
-    async def probe(self, reaches: Reaches, clock: Clock, tell: Tell) -> None:
+    async def probe(self, launcher: Launcher, reaches: Reaches, clock: Clock, tell: Tell) -> None:
         """Try until it is reached. The kernel tells nobody when a process begins to listen."""
         pause_s = PROBE_FIRST_S
         while self.goes_on():
-            if await reaches(self.host, self.port, self.check):
+            if await self._may_listen(launcher) and await reaches(
+                self.at.host, self.port, self.check
+            ):
                 tell(Ready())
                 return
             await clock.sleep(pause_s)
             pause_s = min(PROBE_MAX_S, pause_s * PROBE_GROWTH)
+
+    async def _may_listen(self, launcher: Launcher) -> bool:
+        if not self.at.fronted:
+            return True
+        found = await launcher.listening(self.instance)
+        return any(each.port == self.port for each in found)
 
     async def hint(self, launcher: Launcher, clock: Clock, tell: Tell, elapsed_s: float) -> None:
         """Once, when half of its time has passed: does it listen somewhere else?"""
@@ -50,7 +58,7 @@ class Boot:
         if not self.goes_on():
             return
         found = await launcher.listening(self.instance)
-        if any(each.port == self.port and each.host in {self.host, *ANY_HOST} for each in found):
+        if any(each.port == self.port and each.host in {self.at.host, *ANY_HOST} for each in found):
             return
         # The right port on the wrong host says more than another port.
         for each in sorted(found, key=lambda each: each.port != self.port)[:1]:

@@ -92,6 +92,9 @@ class Launched:
 
     host: str
     port: int | None
+    fronted: bool = False
+    """Something of ours accepts connections there before the instance does: that one is accepted
+    says nothing; whether it listens must be asked."""
 
 
 @dataclass(frozen=True, slots=True)

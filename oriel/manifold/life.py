@@ -315,11 +315,11 @@ class Instance:
         left_s = max(1.0, check.boot_timeout_s - elapsed_s)
         self._later(left_s, machine.BootTimedOut(check.boot_timeout_s, check.path))
         boot = Boot(
-            *(self.spec.instance, self.at.host, self.at.port, check),
+            *(self.spec.instance, self.at, self.at.port, check),
             goes_on=lambda: self.life.state == "starting",
         )
         self._spawn(boot.hint(self._around.launcher, self._clock, self.tell, elapsed_s))
-        self._spawn(boot.probe(self._around.reaches, self._clock, self.tell))
+        self._spawn(boot.probe(self._launcher, self._around.reaches, self._clock, self.tell))
 
     def _later(self, after_s: float, event: Event | Steady) -> None:
         async def wait() -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from oriel.sandbox.cgroups import Bounds, Cgroups, Group
+from oriel.sandbox.cgroups import Cgroups
 from oriel.sandbox.confined import Confined
 from oriel.sandbox.confinement import Confinement
+from oriel.sandbox.limiting import limit
 from oriel.sandbox.relay import Relay
 
 _log = logging.getLogger("oriel.sandbox")
@@ -24,7 +25,7 @@ async def let_in(confined: Confined, what: Confinement, name: str, cgroups: Cgro
     if cgroups is not None:
         try:
             # Each group's kernel waits for all processors before it takes a process in.
-            group = await asyncio.to_thread(_limit, cgroups, name, _bounds(what), pid)
+            group = await asyncio.to_thread(limit, cgroups, name, what, pid)
             confined.limited_by(group)
         except OSError as error:
             _log.warning("no control group for %s: %s", name, error)
@@ -35,19 +36,3 @@ async def let_in(confined: Confined, what: Confinement, name: str, cgroups: Cgro
         except OSError as error:
             _log.warning("ports %s are not reached from %s: %s", what.reach, name, error)
         confined.when_ended(relay.close)
-
-
-def _bounds(what: Confinement) -> Bounds:
-    """What it writes to its disk lies in memory, and comes on top of what its programs may have:
-    a full disk is a full disk, and not the end.
-    """
-    memory = what.memory_bytes
-    if memory is not None:
-        memory += what.tmp_bytes + (what.overlay.size_bytes if what.overlay else 0)
-    return Bounds(memory, what.processes or None, what.cpu_weight)
-
-
-def _limit(cgroups: Cgroups, name: str, bounds: Bounds, pid: int) -> Group:
-    group = cgroups.make(name, bounds)
-    group.enter(pid)
-    return group

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,9 +10,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from oriel.sandbox import cgroups
+from oriel.faults import Unavailable
+from oriel.sandbox import cgroups, subnet, taps
 from oriel.sandbox.render import Staging
 
+TUN = "/dev/net/tun"
 _TRIAL_TIMEOUT_S = 20.0
 
 
@@ -30,13 +33,17 @@ class Capabilities:
     bubblewrap: str
     """Where it is; empty when it is not installed."""
     why: tuple[str, ...] = ()
+    """For each thing that is missing: what, why, and what it costs."""
     cgroups: bool = False
     """Whether control groups can be made: limits that the kernel itself holds."""
     network: bool = False
     """Whether each sandbox can have a network of its own."""
     network_why: str = ""
     """Why not."""
-    """For each thing that is missing: what, why, and what it costs."""
+    pasta: str = ""
+    """The program that gives an ordinary user's sandboxes their networks; empty: root does."""
+    nft: str = ""
+    """Where nftables' program is."""
 
 
 def look() -> Capabilities:
@@ -64,7 +71,9 @@ def look() -> Capabilities:
     works, reason = _bubblewrap_works(bubblewrap, root=root)
     if not works:
         why.append(reason)
-    no_network = _no_network(root=root)
+    nft = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or ""
+    pasta = "" if root else shutil.which("pasta") or ""
+    no_network = _no_network(staging, pasta, nft)
     return Capabilities(
         root=root and staging == "root",
         user_namespaces=works,
@@ -75,22 +84,40 @@ def look() -> Capabilities:
         cgroups=cgroups.is_writable(),
         network=not no_network,
         network_why=no_network,
+        pasta=pasta,
+        nft=nft,
     )
 
 
-def _no_network(*, root: bool) -> str:
+def _no_network(staging: Staging, pasta: str, nft: str) -> str:
     """Why sandboxes cannot have networks of their own; empty when they can."""
-    if not root:
-        return "only root can give each dyno a network of its own"
-    if not shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
+    root = os.geteuid() == 0
+    if not root and staging != "userns":
+        return "an ordinary user can give dyno networks only where user namespaces may mount"
+    if not root and not pasta:
+        return "pasta is not installed"
+    if not nft:
         return "nftables is not installed"
-    return try_out("network")
+    return try_out("network") if root else _no_tap(pasta, nft)
 
 
-def try_out(trial: str) -> str:
+def _no_tap(pasta: str, nft: str) -> str:
+    """Why pasta does not do; empty when it does."""
+    try:
+        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return f"{TUN} may not be opened by this user: {error.strerror}"
+    try:
+        wires = taps.open_taps(pasta, nft, subnet.CLOSED).wires(None, ())
+    except (Unavailable, OSError) as error:
+        return str(error)
+    return try_out("pasta", json.dumps(wires))
+
+
+def try_out(trial: str, told: str = "") -> str:
     """Run one of the spawner's trials; empty when it went well, else the reason."""
     command = [sys.executable, "-P", "-m", "oriel.sandbox.spawner", "--try", trial]
-    return _run(command, spawner_environment())
+    return _run(command, spawner_environment(), told=told)
 
 
 def spawner_environment() -> dict[str, str]:
@@ -108,13 +135,13 @@ def _bubblewrap_works(bubblewrap: str, *, root: bool) -> tuple[bool, str]:
     return not told, f"bubblewrap cannot make a sandbox here: {told}" if told else ""
 
 
-def _run(command: list[str], env: dict[str, str], *, nobody: bool = False) -> str:
+def _run(command: list[str], env: dict[str, str], *, nobody: bool = False, told: str = "") -> str:
     identity = {"user": 65534, "group": 65534, "extra_groups": []} if nobody else {}
     try:
         done = subprocess.run(
             command,
             env=env,
-            stdin=subprocess.DEVNULL,
+            input=told.encode(),
             capture_output=True,
             timeout=_TRIAL_TIMEOUT_S,
             cwd="/",

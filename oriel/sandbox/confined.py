@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import select
 import signal
@@ -30,6 +31,8 @@ _ROUNDS = 3
 _LOOKS = 100
 _LOOK_AGAIN_S = 0.02
 
+_log = logging.getLogger("oriel.sandbox")
+
 
 class Confined:
     """A sandbox that runs, whether started by us or found."""
@@ -44,6 +47,11 @@ class Confined:
         self._watched: dict[int, Callable[[], None]] = {}
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
+        self._network = open_network(status)
+        if self._network is not None:
+            self._watch(self._network, self._network_gone)
+        elif status.network_pid is not None:
+            self._loop.call_soon(self._network_gone)
         if outer is not None:
             self._watch(outer, self._outer_gone)
         else:
@@ -192,7 +200,18 @@ class Confined:
             return
         self._watch(os.dup(self._child), self._settle)
 
+    def _network_gone(self) -> None:
+        """pasta has ended: with the sandbox, or alone. One that is cut off must not seem to run."""
+        self._network = None
+        over = self._exit.done() or read_status(self._status_path).exit_code is not None
+        if not over:
+            _log.error("pasta has ended, and with it the network of %s", self._status_path.parent)
+            self.kill_soon()
+
     def _settle(self) -> None:
+        if self._network is not None:
+            self._unwatch(self._network)
+            self._network = None
         if self._child is not None:
             os.close(self._child)
             self._child = None
@@ -243,6 +262,11 @@ def read_status(path: Path, record: dict[str, Any] | None = None) -> Status:
 def open_outer(status: Status) -> int | None:
     """A pidfd of bubblewrap outside, if it is alive and the one that `status` names."""
     return _open(status.outer_pid, lambda pid: linux.start_time(pid) == status.outer_start)
+
+
+def open_network(status: Status) -> int | None:
+    """A pidfd of its pasta, if it is alive and the one that `status` names."""
+    return _open(status.network_pid, lambda pid: linux.start_time(pid) == status.network_start)
 
 
 def open_child(status: Status) -> int | None:

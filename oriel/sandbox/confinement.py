@@ -59,6 +59,9 @@ class Confinement:
     """One of its own where the machine allows it, the machine's, or none at all."""
     address: str | None = None
     """Of its own network, from `Network.lease`; None: any, for as long as it runs."""
+    port: int | None = None
+    """Where it is to accept connections. Where its network has no address that this machine could
+    reach, the same port of the machine's loopback leads there."""
     reach: tuple[int, ...] = ()
     """Ports of this machine's loopback that it may connect to at its own: a proxy that the
     operator named. Only while this process lives."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
@@ -14,12 +15,17 @@ CLONE_NEWNET = 0x40000000
 OOM_SCORE = "300"
 """Where the machine itself runs out of memory, a sandbox's program goes before the platform."""
 
+CAP_NET_ADMIN = 12
+
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 
+_PR_SET_PDEATHSIG = 1
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
+_CAPABILITY_VERSION_3 = 0x20080522
 _CLOSE_RANGE = 436  # the same number on every architecture
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -32,6 +38,26 @@ def unshare(flags: int) -> None:
 def setns(descriptor: int, kind: int) -> None:
     """Put the calling thread into a namespace."""
     _check(_libc.setns(descriptor, kind), "setns")
+
+
+def enter_user_namespace(others: int) -> None:
+    """A user namespace of our own, with the same uid and gid and all capabilities, and fresh ones
+    of the kinds `others`.
+    """
+    uid, gid = os.getuid(), os.getgid()
+    unshare(CLONE_NEWUSER | others)
+    write("/proc/self/setgroups", "deny")
+    write("/proc/self/uid_map", f"{uid} {uid} 1")
+    write("/proc/self/gid_map", f"{gid} {gid} 1")
+
+
+def write(path: str, text: str) -> None:
+    """Write to a file that is there, in one piece, as the kernel's own want it."""
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.write(descriptor, text.encode())
+    finally:
+        os.close(descriptor)
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
@@ -56,6 +82,26 @@ def close_from(lowest: int) -> None:
                 os.close(int(name))
             except OSError:
                 continue  # the one that listed the directory
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when `parent`, which forked it, ends; at once if it has.
+    A program that is executed keeps that, unless it gains privileges.
+    """
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0), "prctl")
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def keep_capability(number: int) -> None:
+    """Let the next program that is executed have a capability that this process has."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; the same of the upper 32
+    _check(_libc.capget(header, sets), "capget")
+    sets[2] |= 1 << number
+    _check(_libc.capset(header, sets), "capset")
+    raised = _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, ctypes.c_ulong(number), 0, 0)
+    _check(raised, "prctl")
 
 
 def boot_id() -> str:

@@ -28,6 +28,7 @@ _NESTED = 0x8000
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 _MAIN_TABLE, _BOOT, _UNIVERSE, _UNICAST = 254, 3, 0, 1
+_LOCAL = 2
 
 
 class Netlink:
@@ -91,13 +92,23 @@ class Netlink:
         """(address, prefix length) of each IPv4 route of the machine, of all tables; the ones to
         everywhere left out.
         """
+        for _, address, length in self._routes():
+            yield address, length
+
+    def own(self) -> Iterator[tuple[str, int]]:
+        """(address, prefix length) of what the machine takes for itself, in IPv4."""
+        for kind, address, length in self._routes():
+            if kind == _LOCAL:
+                yield address, length
+
+    def _routes(self) -> Iterator[tuple[int, str, int]]:
         header = struct.pack("=BBBBBBBBI", socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
         self._send(_GET_ROUTE, _DUMP, header)
         for body in self._answers(_NEW_ROUTE):
-            length = body[1]
+            length, kind = body[1], body[7]
             for what, value in _attributes(body[12:]):
                 if what == _RTA_DST and length:
-                    yield socket.inet_ntoa(value[:4]), length
+                    yield kind, socket.inet_ntoa(value[:4]), length
 
     def _ask(self, kind: int, flags: int, body: bytes) -> None:
         self._send(kind, flags | _ACK, body)

@@ -108,15 +108,16 @@ def open_network(data: Path, openings: Openings) -> Network:
         with _alone():
             guard = _forward(data)
             mine = _settle(data)
-            named = look_for_names(mine)
+            named = look_for_names(mine.gateway)
             nft(subnet.rules(mine, named, whose=str(data), openings=openings, guard=guard))
             return Network(mine, named, data, _mtu())
     except OSError as error:
         raise Unavailable(f"No network for dynos: {error.strerror or error}.") from error
 
 
-def look_for_names(mine: Subnet) -> Names:
-    """How sandboxes find names here: by the machine's own name servers where they can be reached.
+def look_for_names(gateway: str) -> Names:
+    """How sandboxes find names here: by the machine's own name servers where they can be reached,
+    by one on its loopback at `gateway`.
 
     systemd-resolved and NetworkManager put themselves on loopback, and keep the real ones in a
     file.
@@ -125,7 +126,7 @@ def look_for_names(mine: Subnet) -> Names:
     found = Names("", missing=True)
     for place in (*_RESOLV, _NETWORK_MANAGER):
         with contextlib.suppress(OSError):
-            read = subnet.names(Path(place).read_text(errors="replace"), mine.gateway, own)
+            read = subnet.names(Path(place).read_text(errors="replace"), gateway, own)
             if not read.missing and read.loopback is None:
                 return read
             found = read if found.missing else found

@@ -32,6 +32,7 @@ from oriel.sandbox.network import Network, open_network
 from oriel.sandbox.render import Ground, render
 from oriel.sandbox.status import Status
 from oriel.sandbox.subnet import CLOSED, Openings
+from oriel.sandbox.taps import Taps, open_taps
 
 _CLOSE_TIMEOUT_S = 5.0
 _NOBODY_FORKS = "No process could be started: the fork server ends at once."
@@ -63,6 +64,7 @@ class Sandboxes:
         self._allowed = allowed
         self._system: system.System | None = None
         self._network: Network | None = None
+        self._taps: Taps | None = None
         self._cgroups: Cgroups | None = None
         self._server: ForkServer | None = None
         self._turns = asyncio.Semaphore(self._limits.concurrency)
@@ -81,8 +83,17 @@ class Sandboxes:
 
     @property
     def network(self) -> Network | None:
-        """The sandboxes' own network; None where they share the machine's."""
+        """Where sandboxes have addresses that this machine reaches; None where it reaches them at
+        ports of its loopback.
+        """
         return self._network
+
+    @property
+    def taps(self) -> Taps | None:
+        """The networks that an ordinary user's sandboxes have: then something of ours listens at a
+        sandbox's port on this machine's loopback, before the sandbox does.
+        """
+        return self._taps
 
     @property
     def cgroups(self) -> Cgroups | None:
@@ -101,7 +112,11 @@ class Sandboxes:
     async def _settle_in(self, data: Path) -> None:
         """Networks and limits, where the machine has them; raises Unavailable when they fail."""
         self._cgroups = await asyncio.to_thread(open_cgroups, data)
-        if not self.capabilities.network:
+        able = self.capabilities
+        if not able.network:
+            return
+        if able.pasta:
+            self._taps = await asyncio.to_thread(open_taps, able.pasta, able.nft, self._openings)
             return
         # It was tried out, so it can be: rather none of ours than one without its walls.
         self._network = await asyncio.to_thread(open_network, data, self._openings)
@@ -287,9 +302,14 @@ class Sandboxes:
 
     def _ground(self, what: Confinement) -> Ground:
         network = self._network if what.address is not None else None
+        wires, named = None, None
+        if network and what.address:
+            wires, named = network.wires(what.address), network.names
+        elif self._taps and what.network == "own":
+            wires, named = self._taps.wires(what.port, what.reach), self._taps.names
         return Ground(
-            wires=network.wires(what.address) if network and what.address else None,
-            resolv=network.names.text if network else None,
+            wires=wires,
+            resolv=named.text if named else None,
             seccomp=self._filter,
             isolated=self._isolated,
             top=() if self._isolated else tuple(sorted(os.listdir("/"))),

@@ -29,7 +29,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from oriel.sandbox import enter, linux, netlink
+from oriel.sandbox import enter, linux, wires
 
 ARGUMENTS_FD, STATUS_FD, REPORT_FD, GATE_FD = (
     3,
@@ -41,13 +41,6 @@ STAGE = "/mnt"
 _DESCRIPTORS = 7
 _FIRST_FREE = 64
 """Received descriptors are moved up here, so that laying out the low ones overwrites none."""
-_TRIAL_WIRES = {
-    "device": "or-trial",
-    "address": "10.64.0.2",
-    "gateway": "10.64.0.1",
-    "mtu": 1500,
-    "to_loopback": False,
-}
 _STAGE_OPTIONS = "size=1m,mode=0755,nr_inodes=4096"
 
 
@@ -103,7 +96,7 @@ def _become(received: list[int]) -> NoReturn:
         report = received[1]
         _introduce(report, received[2])
         plan = _read_plan(received[0])
-        _prepare(plan)
+        _prepare(plan, received[2])
         _lay_out(plan, received)
         report = REPORT_FD
         command = ["bwrap", "--args", str(ARGUMENTS_FD), *plan["command"]]
@@ -145,17 +138,17 @@ def _read_plan(descriptor: int) -> dict[str, Any]:
     return plan
 
 
-def _prepare(plan: dict[str, Any]) -> None:
-    """Mount what bubblewrap shall find, and become the app's uid."""
+def _prepare(plan: dict[str, Any], status: int) -> None:
+    """Make its network, mount what bubblewrap shall find, and become the app's uid."""
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.umask(0o022)
     _limit(resource.RLIMIT_NOFILE, plan["open_files"])
     _limit(resource.RLIMIT_CORE, 0)
-    _write("/proc/self/oom_score_adj", linux.OOM_SCORE)
-    if plan["wires"]:
-        _wire(plan["wires"])
+    linux.write("/proc/self/oom_score_adj", linux.OOM_SCORE)
+    if plan["wires"] and (helper := wires.make(plan["wires"])):
+        _tell(status, {"network": helper, "network-start": linux.start_time(helper)})
     if plan["staging"] == "none":
         if plan["lower"]:
             os.makedirs(plan["copy_to"], exist_ok=True)
@@ -170,33 +163,6 @@ def _prepare(plan: dict[str, Any]) -> None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
-
-
-def _wire(wires: dict[str, Any]) -> None:
-    """Go into a network namespace of our own, joined to the machine's by two devices.
-
-    It belongs to the machine's root, not to the sandbox's: nobody inside can change an address or
-    a route. It ends with its last process, and the devices with it.
-    """
-    outside = netlink.Netlink()
-    linux.unshare(linux.CLONE_NEWNET)
-    namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    gateway, address = wires["gateway"], wires["address"]
-    outside.pair(wires["device"], "eth0", namespace, wires["mtu"])
-    device = outside.index(wires["device"])
-    outside.without_ipv6(device, to_loopback=wires["to_loopback"])
-    outside.address(device, gateway, address)
-    outside.up(device)
-    outside.close()
-    os.close(namespace)
-    inside = netlink.Netlink()
-    inside.up(inside.index("lo"))
-    device = inside.index("eth0")
-    inside.without_ipv6(device)
-    inside.address(device, address, gateway)
-    inside.up(device)
-    inside.default_route(device, gateway)
-    inside.close()
 
 
 def _limit(which: int, wanted: int) -> None:
@@ -216,9 +182,9 @@ def _stage(plan: dict[str, Any]) -> None:
     descriptor, which also spares us escaping `:` and `,` for overlayfs.
     """
     own_user_namespace = plan["staging"] == "userns"
-    if own_user_namespace:
-        _enter_user_namespace()
-    else:
+    if own_user_namespace and not plan["wires"]:
+        linux.enter_user_namespace(linux.CLONE_NEWNS)
+    else:  # with a network, one that may mount has been entered
         linux.unshare(linux.CLONE_NEWNS)
     linux.mount("none", "/", flags=linux.MS_REC | linux.MS_PRIVATE)
     sources = [_open_source(source) for source in plan["binds"]]
@@ -229,22 +195,6 @@ def _stage(plan: dict[str, Any]) -> None:
     if lower is not None:
         size = int(plan["lower_bytes"])
         _writable(lower, size, overlays=plan["overlays"], user=own_user_namespace)
-
-
-def _enter_user_namespace() -> None:
-    uid, gid = os.getuid(), os.getgid()
-    linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", f"{uid} {uid} 1")
-    _write("/proc/self/gid_map", f"{gid} {gid} 1")
-
-
-def _write(path: str, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
 
 
 def _open_source(path: str) -> int:
@@ -323,11 +273,11 @@ def _in_memory(content: bytes) -> int:
 
 def try_out(trial: str) -> None:
     """Do what starting a sandbox does, up to bubblewrap; the error says what is forbidden."""
-    if trial == "network":
-        linux.unshare(linux.CLONE_NEWNET)  # this stands for the machine
-        _wire(_TRIAL_WIRES)
+    if trial in wires.TRIALS:
+        wires.TRIALS[trial]()
         return
     plan = {"staging": trial.removesuffix("-overlay"), "overlays": True, "binds": ["/usr"]}
+    plan["wires"] = None
     lower = "/usr" if trial.endswith("-overlay") else None
     _stage({**plan, "lower": lower, "lower_bytes": 1 << 20})
 

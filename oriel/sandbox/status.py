@@ -27,6 +27,9 @@ class Status:
     child_start: int | None = None
     pid_namespace: int | None = None
     exit_code: int | None = None
+    network_pid: int | None = None
+    """pasta, where it has its network from one."""
+    network_start: int | None = None
 
     def as_record(self) -> dict[str, Any]:
         """What a later start needs to find it again."""
@@ -59,6 +62,8 @@ def parse(text: bytes, record: Mapping[str, Any] | None = None) -> Status:
         child_start=_number(kept.get("child_start")),
         pid_namespace=_number(said.get("pid-namespace"), kept.get("pid_namespace")),
         exit_code=_number(said.get("exit-code")),
+        network_pid=_number(said.get("network")),
+        network_start=_number(said.get("network-start")),
     )
 
 

@@ -139,6 +139,21 @@ TABLE = [
         "share this machine's network (nftables is not installed)",
         "apt-get install nftables",
     ),
+    (PLAIN_USER, "network", "ok", "Each user of this machine reaches a dyno's port.", ""),
+    (
+        replace(PLAIN_USER, network=False, network_why="pasta is not installed"),
+        "network",
+        "warn",
+        "share this machine's network (pasta is not installed)",
+        "sudo apt-get install passt",
+    ),
+    (
+        replace(PLAIN_USER, network=False, network_why="/dev/net/tun may not be opened"),
+        "network",
+        "warn",
+        "share this machine's network",
+        "sudo chmod 666 /dev/net/tun",
+    ),
     (
         replace(PLAIN_USER, network=False, network_why="only root can"),
         "network",

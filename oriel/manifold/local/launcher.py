@@ -103,7 +103,8 @@ class LocalLauncher:
         host = network.lease(spec.instance) if network else HOST
         serves = spec.type == "web" and not spec.once
         port = self._ports.give(spec.instance, shared=network is None) if serves else None
-        return Launched(host, port)
+        fronted = port is not None and self._sandboxes.taps is not None
+        return Launched(host, port, fronted)
 
     async def start(self, spec: LaunchSpec, at: Launched) -> None:
         """Run `spec`; raises Unavailable with the reason when it cannot."""
@@ -177,6 +178,7 @@ class LocalLauncher:
             overlay=Overlay(spec.slug),
             hostname=f"{spec.type}-{spec.number}"[:63],
             address=at.host if network and network.subnet.holds(at.host) else None,
+            port=at.port,
             memory_bytes=size.hard_bytes,
             cpu_weight=size.cpu_weight,
             processes=size.processes,

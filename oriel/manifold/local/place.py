@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from oriel.manifold.launcher import Launched, LaunchSpec
@@ -20,7 +21,7 @@ PROFILE_BYTES_MAX = 64 * 1024
 def make(place: Path, spec: LaunchSpec, at: Launched) -> None:
     """The directory, with what says whose it is, and the FIFO for what it says."""
     place.mkdir(parents=True, mode=0o700)
-    write(place / "identity.json", {**spec.identity(), "host": at.host, "port": at.port})
+    write(place / "identity.json", {**spec.identity(), **asdict(at)})
     os.mkfifo(place / "out", 0o600)
     if os.geteuid() == 0:
         # An app that opens /dev/stdout anew may write to it, and not read its own log back:
@@ -84,7 +85,8 @@ def identity(place: Path, host: str) -> tuple[LaunchSpec, Launched]:
     spec = LaunchSpec.from_identity(kept)
     if spec.instance != place.name:
         raise ValueError("its identity is another's")
-    return spec, Launched(str(kept.get("host", host)), kept.get("port"))
+    found = str(kept.get("host", host)), kept.get("port"), bool(kept.get("fronted"))
+    return spec, Launched(*found)
 
 
 def write(path: Path, value: object) -> None:

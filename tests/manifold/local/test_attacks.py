@@ -21,7 +21,7 @@ from oriel.sandbox import Exit
 from tests.manifold.test_launcher_contract import UID, Hand, LocalBench, Story, opened
 
 pytestmark = pytest.mark.real
-ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="only root has networks to give")
+ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="only root has addresses to give")
 Tell = Callable[[Story], None]
 
 CONNECT = """
@@ -74,12 +74,14 @@ async def printed(hand: Hand, program: str, type: str = "worker") -> str:
 
 
 def needs_network(hand: Hand) -> str:
-    """The gateway's address, where dynos have networks."""
+    """The gateway's address, where dynos have networks: root's, or an ordinary user's by pasta."""
     assert isinstance(hand.bench, LocalBench)
-    network = hand.bench._sandboxes.network
-    if network is None:
-        pytest.skip(hand.bench._sandboxes.capabilities.network_why)
-    return network.subnet.gateway
+    sandboxes = hand.bench._sandboxes
+    if sandboxes.network is not None:
+        return sandboxes.network.subnet.gateway
+    if sandboxes.taps is not None:
+        return sandboxes.taps.gateway
+    pytest.skip(sandboxes.capabilities.network_why)
 
 
 def at(hand: Hand, spec: LaunchSpec) -> tuple[str, int]:
@@ -122,7 +124,6 @@ def test_only_root_and_the_router_reach_a_port(tell: Tell) -> None:
     tell(story)
 
 
-@ROOT_ONLY
 def test_the_machine_is_out_of_reach_at_each_of_its_addresses(tell: Tell) -> None:
     async def story(hand: Hand) -> None:
         gateway = needs_network(hand)
@@ -136,7 +137,6 @@ def test_the_machine_is_out_of_reach_at_each_of_its_addresses(tell: Tell) -> Non
     tell(story)
 
 
-@ROOT_ONLY
 @pytest.mark.parametrize(
     "address",
     ["169.254.169.254", "169.254.170.2", "100.100.100.200", "168.63.129.16", "192.0.0.192"],
@@ -150,7 +150,36 @@ def test_metadata_is_refused_by_us_and_not_by_chance(tell: Tell, address: str) -
     tell(story)
 
 
-@ROOT_ONLY
+@pytest.mark.parametrize("address", ["169.254.169.254", "own"])
+def test_a_socket_bound_to_the_device_gets_past_nothing(tell: Tell, address: str) -> None:
+    """The kernel takes what no route leads to for a neighbour then."""
+
+    async def story(hand: Hand) -> None:
+        needs_network(hand)
+        with socket.create_server(("", 0)) as listener:
+            port = listener.getsockname()[1] if address == "own" else 80
+            where = (own_addresses()[0] if address == "own" else address, port)
+            program = f"""
+import errno, socket, struct
+s = socket.socket(); s.settimeout(3); s.setsockopt(socket.SOL_SOCKET, 25, b"eth0")
+print(errno.errorcode.get(s.connect_ex({where!r}), "timeout"))
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+by = struct.pack("=i4s4s", socket.if_nametoindex("eth0"), b"", b"")
+u.connect_ex({where!r})
+for _ in range(2):
+    try:
+        u.sendmsg([b"x"], [(socket.IPPROTO_IP, 8, by)]); print("SENT")
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"""
+            first, *sent = (await printed(hand, program)).split()
+        assert first == "ECONNREFUSED"
+        if os.getuid() != 0:  # as root it is refused by the machine, and not inside
+            assert "SENT" not in sent
+
+    tell(story)
+
+
 def test_there_is_no_ipv6_but_its_own_loopback(tell: Tell) -> None:
     async def story(hand: Hand) -> None:
         needs_network(hand)
@@ -198,7 +227,6 @@ for s, option in ((socket.socket(), None), (socket.socket(), 15), (socket.socket
     tell(story)
 
 
-@ROOT_ONLY
 def test_addresses_and_routes_are_not_its_to_change(tell: Tell) -> None:
     async def story(hand: Hand) -> None:
         needs_network(hand)
@@ -288,10 +316,7 @@ def test_abstract_sockets_of_the_machine_are_not_there(tell: Tell) -> None:
     name = f"\0oriel-attack-{os.getpid()}"
 
     async def story(hand: Hand) -> None:
-        if os.getuid() == 0:
-            needs_network(hand)
-        else:
-            pytest.skip("loopback and abstract sockets are shared without root")
+        needs_network(hand)
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(name)
             listener.listen()
