@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,25 @@ def _kill_introduced(told: bytes) -> None:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         os.close(descriptor)
+
+
+def account_in(told: str) -> dict[str, Any]:
+    """Bubblewrap's own account of the sandbox that it made; raises Unavailable with the reason
+    where there is none.
+    """
+    first, _, rest = told.partition("\n")
+    report = report_in(rest)
+    error = report.get("error") or report_in(first).get("error")
+    if error:
+        raise Unavailable(f"The sandbox could not be made: {error}.")
+    if "child-pid" not in report:
+        raise Unavailable(
+            "bubblewrap could not make the sandbox; its message is in the output.",
+            hint="oriel doctor",
+        )
+    return report
+
+
+def as_record(account: Mapping[str, Any]) -> dict[str, Any]:
+    """An account in the words of a status file's record."""
+    return {"child_pid": account.get("child-pid"), "pid_namespace": account.get("pid-namespace")}

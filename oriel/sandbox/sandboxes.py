@@ -27,7 +27,7 @@ from oriel.sandbox.cgroups import Cgroups, open_cgroups
 from oriel.sandbox.confined import Confined, open_child, open_outer, read_status
 from oriel.sandbox.confinement import LOST, Confinement, Exit, Limits, Visit
 from oriel.sandbox.entered import Entered, visit
-from oriel.sandbox.forks import ForkServer, report_in
+from oriel.sandbox.forks import ForkServer, account_in, as_record
 from oriel.sandbox.network import Network, open_network
 from oriel.sandbox.render import Ground, render
 from oriel.sandbox.status import Status
@@ -326,18 +326,9 @@ class Sandboxes:
 
     def _launched(self, told: str, status_path: Path) -> Confined:
         """The running sandbox that a report tells of, or the fault."""
-        first, _, rest = told.partition("\n")
-        report = report_in(rest)
-        error = report.get("error") or report_in(first).get("error")
-        if error:
-            raise Unavailable(f"The sandbox could not be made: {error}.")
-        if "child-pid" not in report:
-            raise Unavailable(
-                "bubblewrap could not make the sandbox; its message is in the output.",
-                hint="oriel doctor",
-            )
+        report = account_in(told)
         # bubblewrap tells us before it writes the status file, which may not say it yet.
-        status = read_status(status_path, _as_record(report))
+        status = read_status(status_path, as_record(report))
         return self._watch(status, status_path, open_outer(status), open_child(status))
 
     async def _second_spawner(self) -> ForkServer:
@@ -356,7 +347,3 @@ def _abandon(launching: asyncio.Future[Confined]) -> None:
     """End what was launched for somebody who no longer waits for it."""
     if not launching.cancelled() and launching.exception() is None:
         launching.result().kill_soon()
-
-
-def _as_record(report: Mapping[str, Any]) -> dict[str, Any]:
-    return {"child_pid": report.get("child-pid"), "pid_namespace": report.get("pid-namespace")}
