@@ -5,14 +5,18 @@ Python of it is on a request's path.
 
 Modules in reading order: `table` (the routes as values), `pages` (what the router answers
 itself), `render` (routes to the text of a configuration), `seen` (what HAProxy shows), `changes`
-(from the one to the other), `haproxy` (the conversation with it), `router` (keeping it so).
+(from the one to the other), `haproxy` (the conversation with it), `router` (keeping it so),
+`waker` (a request for an idle app is told).
 """
 
 from oriel.router.haproxy import command, unprivileged_user
 from oriel.router.router import Router, Status
+from oriel.router.seen import Activity
 from oriel.router.table import AppRoute, Listen, Mode, RouteTable, Server, hostname
+from oriel.router.waker import Waker
 
 __all__ = [
+    "Activity",
     "AppRoute",
     "Listen",
     "Mode",
@@ -20,6 +24,7 @@ __all__ = [
     "Router",
     "Server",
     "Status",
+    "Waker",
     "command",
     "hostname",
     "unprivileged_user",

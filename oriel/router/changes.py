@@ -29,7 +29,7 @@ Streams of HAProxy 2.6.12 may point at a server that shows no connection any mor
 2298: it crashes when such a one is deleted). Until then a server costs a few kilobytes.
 """
 
-_ENTRY = re.compile(r"slot-([0-9]{4,6})\|[a-z]+\|[A-Za-z0-9-]+", re.ASCII)
+_ENTRY = re.compile(r"slot-([0-9]{4,6})\|[a-z]+\|[A-Za-z0-9-]+(?:\|sticky)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

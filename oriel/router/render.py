@@ -45,6 +45,8 @@ class Settings:
     idle_timeout_s: float = 55
     boot_hold_s: float = 75
     """How long a request waits for a booting app; 0: it is refused at once (no Lua there)."""
+    waker: str = ""
+    """The abstract Unix socket that is told of a request of an idle app; empty: none is."""
 
     def __post_init__(self) -> None:
         """No path or name that would need quoting enters a configuration."""
@@ -53,6 +55,8 @@ class Settings:
                 raise ValueError(f"{str(path)!r} must be absolute, without spaces or quotes.")
         if self.user is not None and not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", self.user):
             raise ValueError(f"{self.user!r} is not a user's name.")
+        if not re.fullmatch(r"[a-z0-9-]{0,64}", self.waker):
+            raise ValueError(f"{self.waker!r} is not a socket's name.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +106,12 @@ def host_entries(table: RouteTable) -> dict[str, str]:
 
 
 def app_entries(table: RouteTable, places: Places) -> dict[str, str]:
-    """The map from app id to `SLOT|MODE|CHANNEL`: one entry, so that it changes at once."""
+    """The map from app id to `SLOT|MODE|CHANNEL`, with `|sticky` behind it where that is so: one
+    entry, so that it changes at once.
+    """
     return {
         app.app_id: f"{slot_name(places.by_app[app.app_id])}|{app.mode}|{app.channel}"
+        + ("|sticky" if app.sticky else "")
         for app in table.apps
     }
 
@@ -145,6 +152,7 @@ _SLOT = """\
 
 backend {name}
   balance leastconn
+  use-server %[var(txn.stuck)] if {{ var(txn.stuck) -m found }}
 """
 
 
@@ -168,6 +176,7 @@ def _resource(name: str) -> str:
 def _hold_text(settings: Settings, apps: Path) -> str:
     """The little program that lets a request wait for its app."""
     text = _resource("hold.lua").replace("{{apps}}", str(apps))
+    text = text.replace("{{waker}}", settings.waker)
     return text.replace("{{hold_ms}}", str(round(settings.boot_hold_s * 1000)))
 
 
@@ -213,6 +222,7 @@ _REFUSALS: tuple[tuple[str, int, str, str, str], ...] = (
     ("crashed", 503, "at=error code=H10", "App crashed", "error"),
     ("none", 503, "at=error code=H14", "No web processes running", "error"),
     ("booting", 503, "at=error code=H20", "App boot timeout", "booting"),
+    ("idle", 503, "at=error code=H20", "App boot timeout", "booting"),
 )
 
 _OWN_STATUSES = (400, 401, 403, 404, 405, 407, 408, 410, 413, 421, 422, 425, 429)
@@ -306,10 +316,12 @@ def _frontend(settings: Settings, paths: Mapping[str, Path]) -> str:
         f"  log-format '{_LINE}'",
         *_known(paths),
         *_held(settings),
+        *_sticky(),
         *_line_begun(),
         *_refused(paths),
         *_forwarded(),
         *_line_ended(settings),
+        *_stuck(),
         "  use_backend %[var(txn.route),field(1,|)]",
         "  default_backend nowhere",
     ]
@@ -340,13 +352,38 @@ def _known(paths: Mapping[str, Path]) -> list[str]:
 
 
 def _held(settings: Settings) -> list[str]:
-    """A request of a booting app waits, and then meets what the app has become."""
+    """A request of a booting or idle app waits, and then meets what the app has become."""
     if not settings.boot_hold_s:
         return []
+    waits = "if { var(txn.mode) -m str booting idle }"
     return [
-        "  http-request lua.hold if { var(txn.mode) -m str booting }",
-        "  http-request set-var(txn.mode) var(txn.route),field(2,|)"
-        " if { var(txn.mode) -m str booting }",
+        f"  http-request lua.hold {waits}",
+        f"  http-request set-var(txn.mode) var(txn.route),field(2,|) {waits}",
+    ]
+
+
+COOKIE = "oriel-session-affinity"
+
+
+def _sticky() -> list[str]:
+    """A client of a sticky app asks for the dyno that it had: a server of its own app's alone."""
+    return [
+        "  acl sticky var(txn.route),field(4,|) -m str sticky",
+        f"  http-request set-var(txn.stuck) req.cook({COOKIE}) if sticky",
+    ]
+
+
+def _stuck() -> list[str]:
+    """The cookie that names the dyno, where the client has none or its dyno is gone."""
+    rule = "http-after-response"
+    names = "if sticky { srv_name -m found } !{ var(txn.own) -m found }"
+    return [
+        f"  {rule} set-var(txn.cookie) srv_name {names} !{{ srv_name,strcmp(txn.stuck) eq 0 }}",
+        f'  {rule} add-header Set-Cookie "{COOKIE}=%[var(txn.cookie)]; Path=/; HttpOnly"'
+        " if { var(txn.cookie) -m found }",
+        # A cache must not give one client's dyno to others.
+        f"  {rule} set-header Cache-Control private if {{ var(txn.cookie) -m found }}"
+        " !{ res.hdr(cache-control) -m sub private no-store }",
     ]
 
 

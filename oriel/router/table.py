@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from oriel.lexicon import AppName, DynoName, Malformed
 
-Mode = Literal["serve", "maintenance", "blank", "crashed", "none", "booting"]
+Mode = Literal["serve", "maintenance", "blank", "crashed", "none", "booting", "idle"]
 """What a request of the app meets: a dyno, or the page that says why there is none."""
 
 MODES: tuple[str, ...] = get_args(Mode)
@@ -116,6 +116,8 @@ class AppRoute:
     hosts: tuple[str, ...]
     servers: tuple[Server, ...]
     mode: Mode
+    sticky: bool = False
+    """Whether a client comes back to the dyno that answered it first."""
 
     def __post_init__(self) -> None:
         """Check each part and bring the hosts into their matched form; raises Malformed."""
