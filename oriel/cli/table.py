@@ -41,6 +41,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "ps:type": (HERE + "ps_scale:type_", "Give processes another size; show the sizes."),
         "ps:restart": (HERE + "ps_scale:restart", "Restart processes."),
         "ps:stop": (HERE + "ps_scale:stop", "Stop processes."),
+        "ps:idle": (HERE + "ps_idle:idle", "Let an app without requests go idle."),
         "features": (HERE + "features:features", "What an app can switch on."),
         "features:enable": (HERE + "features:enable", "Switch a feature on."),
         "features:disable": (HERE + "features:disable", "Switch a feature off."),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from oriel.control.dynos import sleeps
 from oriel.control.world import Settings, World
 from oriel.ledger import App, Release, apps, releases, settings
 from oriel.lexicon import PLATFORM, RELEASE_TYPE, Actor
@@ -121,6 +122,7 @@ def route_table(conn: Connection, where: Settings, conductor: Conductor) -> Rout
                 hosts=(where.app_host(app.name),),
                 servers=servers,
                 mode=mode_of(app, head, scale.quantity if scale else 0, web, bool(servers)),
+                sticky=settings.has_feature(conn, app.id, settings.SESSION_AFFINITY),
             )
         )
     return RouteTable(apps=tuple(routes))
@@ -138,6 +140,8 @@ def mode_of(
         return "serve"
     if "web" not in head.process_types or quantity == 0:
         return "none"
+    if any(map(sleeps, web)):
+        return "idle"
     if any(dyno.state == "crashed" for dyno in web):
         return "crashed"
     # Without a dyno yet, one is about to be started; with all stopped by hand, none will be.

@@ -133,6 +133,8 @@ class World:
     throttle: Throttle
     reroute: Callable[[], None]
     """Says that routes may have changed; cheap, and merged."""
+    idling_changed: Callable[[], None] = lambda: None
+    """Says that an app may go idle, or may not any more."""
     overflow: Overflow | None = None
     """Where dynos run on this machine: what becomes of output that nobody takes."""
     gates: Gates = field(default_factory=Gates)

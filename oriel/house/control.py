@@ -31,6 +31,7 @@ from oriel.clock import Clock, SystemClock
 from oriel.control import accounts, recovery, running
 from oriel.control.overflow import Overflow
 from oriel.control.shipper import Shipper
+from oriel.control.sleeper import Sleeper
 from oriel.control.world import Settings, World
 from oriel.house import settings as house_settings
 from oriel.house.holders import Holders
@@ -42,7 +43,7 @@ from oriel.logplex.client import Logplex
 from oriel.manifold import Conductor
 from oriel.manifold.local.launcher import LocalLauncher
 from oriel.people.throttle import Throttle
-from oriel.router import Listen, Router, unprivileged_user
+from oriel.router import Listen, Router, Waker, unprivileged_user, waker_name
 from oriel.sandbox import Openings, Sandboxes
 from oriel.store.database import Database
 
@@ -121,6 +122,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             directory=layout.haproxy_config.parent,
             runtime_socket=layout.run / "haproxy.sock",
             master_socket=layout.haproxy_master_socket,
+            waker=waker_name(data),
             web=Listen(kept.web.host, kept.web.port),
             log_port=kept.router_log_port,
             clock=clock,
@@ -134,6 +136,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             clock=clock,
             changed=lambda app_id: rerouter.ask(),
             before_stop=lambda app_id: rerouter.settled(),
+            drained=lambda app_id, name, instance: router.drained(app_id, f"{name}:{instance[:8]}"),
         )
         # A client of its own: what others ask may take its time.
         overflow = Overflow(layout.dynos, Logplex(layout.logplex_socket), clock)
@@ -165,6 +168,13 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
         rerouter.start(world)
         stack.push_async_callback(rerouter.close)
         await recovery.recover(world)
+        sleeper = Sleeper(world)
+        world.idling_changed = sleeper.changed
+        waker = Waker(waker_name(data), sleeper.wake, clock, user=unprivileged_user())
+        await waker.start()
+        stack.push_async_callback(waker.close)
+        sleeper.start()
+        stack.push_async_callback(sleeper.close)
         yield world
 
 

@@ -58,12 +58,14 @@ class Conductor:
         clock: Clock,
         changed: Callable[[str], None],
         before_stop: Callable[[str], Awaitable[None]] | None = None,
+        drained: Callable[[str, DynoName, str], Awaitable[None]] | None = None,
         reaches: Reaches = reaches_now,
     ) -> None:
         """`changed` is called with an app's id whenever its dynos are not what they were.
 
         `before_stop` is awaited before a web dyno gets SIGTERM: comes back when no new request
-        is sent to it. `reaches` says whether a web dyno is up.
+        is sent to it; then `drained`, with app, name and instance, not for ever: comes back when
+        no request to it is under way. `reaches` says whether a web dyno is up.
         """
         self._launcher = launcher
         self._db = db
@@ -75,6 +77,7 @@ class Conductor:
             clock=clock,
             notify=self._notify,
             before_stop=before_stop or _nothing,
+            drained=drained or _nothing,
             reaches=reaches,
         )
         self.watchers = Watchers()
@@ -124,6 +127,8 @@ class Conductor:
         for name in orders.start:
             slot = app.slots[name] = Slot(name)
             self._seats.start(app, slot, cause)
+        if any(name.type == "web" for name in orders.start):
+            self._seats.wake(app)  # An app sleeps as a whole: its web dynos serve or none does.
         self._notify(wish.app_id)
 
     def _settle_rising(self, app: Roster, wish: Wish, by: Actor) -> None:
@@ -186,6 +191,8 @@ class Conductor:
         for slot in chosen:
             slot.begin_anew()
             self._seats.replace(app, slot, cause, cause)
+        if any(slot.name.type == "web" for slot in chosen):
+            self._seats.wake(app)
         self._notify(app_id)
         await self._taken(before)
         return len(chosen)
@@ -364,5 +371,5 @@ class Conductor:
             alarm.cancel()
 
 
-async def _nothing(_: str) -> None:
+async def _nothing(*_: object) -> None:
     return

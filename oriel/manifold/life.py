@@ -17,6 +17,7 @@ from datetime import datetime
 
 from oriel.clock import Clock
 from oriel.faults import Fault
+from oriel.lexicon import DynoName
 from oriel.manifold import backoff, command, loops, machine, sizes
 from oriel.manifold.boot import Boot
 from oriel.manifold.cause import Cause
@@ -34,6 +35,11 @@ ALIVE_S = 0.5
 
 LEAVE_TIMEOUT_S = 0.5
 """How long a web dyno's SIGTERM waits until no new request is sent to it."""
+
+DRAIN_TIMEOUT_S = 10.0
+"""How long SIGTERM waits, once no new request is sent to it, for those that are under way. An app
+that ends at once would cut them; one that does not has its exit time-out besides.
+"""
 
 SWITCH_TIMEOUT_S = 60.0  # Where others serve already, and nobody waits for its end.
 LAUNCH_GRACE_S = 5.0
@@ -55,6 +61,8 @@ class Around:
     """Told the end, once, when it is recorded."""
     before_stop: Callable[[str], Awaitable[None]]
     """Awaited, with the app's id, before SIGTERM, but not for ever."""
+    drained: Callable[[str, DynoName, str], Awaitable[None]]
+    """Awaited after that, with app, name and instance, but not for ever."""
     reaches: Reaches
 
 
@@ -94,6 +102,7 @@ class Instance:
         self._launching: asyncio.Future[None] | None = None
         self._over = self.has_ended
         self._no_place = ""
+        self._hurried = asyncio.Event()
         self._leave_timeout_s = LEAVE_TIMEOUT_S
         self._began_s = around.clock.monotonic_s() - self._elapsed_s()
 
@@ -183,6 +192,10 @@ class Instance:
         if self._over and (self._aftermath is None or self._aftermath.done()):
             self._aftermath = asyncio.create_task(self._take_rest())
             self._aftermath.add_done_callback(lambda _: self._around.changed(self))
+
+    def hurry(self) -> None:
+        """Another waits for its name: it gets SIGTERM though requests may be under way."""
+        self._hurried.set()
 
     async def leave(self) -> None:
         """Leave it alone: control stops, and the dyno goes on. A launch under way is finished."""
@@ -292,6 +305,20 @@ class Instance:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._leave_timeout_s):
                     await self._around.before_stop(self.spec.app_id)
+            if self.life.stopped_in == "up" and self.life.cause.kind != "destroyed":
+                await self._be_drained()
+
+    async def _be_drained(self) -> None:
+        """Give the requests under way a moment to be answered."""
+        spec = self.spec
+        drained = asyncio.ensure_future(self._around.drained(spec.app_id, spec.name, spec.instance))
+        hurried = asyncio.ensure_future(self._hurried.wait())
+        both = {drained, hurried}
+        try:
+            await asyncio.wait(both, timeout=DRAIN_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in both:
+                each.cancel()
 
     async def _launched(self) -> None:
         if self._launching:

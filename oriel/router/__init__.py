@@ -13,7 +13,7 @@ from oriel.router.haproxy import command, unprivileged_user
 from oriel.router.router import Router, Status
 from oriel.router.seen import Activity
 from oriel.router.table import AppRoute, Listen, Mode, RouteTable, Server, hostname
-from oriel.router.waker import Waker
+from oriel.router.waker import Waker, waker_name
 
 __all__ = [
     "Activity",
@@ -28,4 +28,5 @@ __all__ = [
     "command",
     "hostname",
     "unprivileged_user",
+    "waker_name",
 ]

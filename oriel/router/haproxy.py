@@ -107,9 +107,9 @@ class HAProxy:
         found = reading.read_activity(text, uptime_s)
         if not found:
             return {}
-        for pid in reading.read_old_workers(await self._ask(self._master_socket, "show proc")):
-            # Of a master's socket, only the first of several commands goes to the worker.
-            old = [await self._ask(self._master_socket, f"@!{pid} {each}") for each in asks]
+        for pid in reading.read_old_workers(await self._ask_master("show proc")):
+            # Of several commands in a line only the first would go to the worker.
+            old = [await self._ask_master(f"@!{pid} {each}") for each in asks]
             for slot, was in reading.read_activity("".join(old), uptime_s).items():
                 if slot in found:
                     found[slot] = replace(found[slot], open=found[slot].open + was.open)
@@ -188,6 +188,10 @@ class HAProxy:
         except (OSError, TimeoutError) as error:
             raise Away(f"{socket.name}: {error or 'no answer'}") from error
         return answer.decode("utf-8", "replace")
+
+    async def _ask_master(self, line: str) -> str:
+        """The same of the master, which keeps a connection until it is told not to."""
+        return await self._ask(self._master_socket, f"{line}\nquit")
 
     def _put(self, files: Mapping[str, str]) -> None:
         """Write files so that each is whole or not there; same name, same content for maps."""

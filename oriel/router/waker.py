@@ -33,7 +33,7 @@ _ID = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]{0,63}\n")
 _log = logging.getLogger(__name__)
 
 
-def socket_name(data: Path) -> str:
+def waker_name(data: Path) -> str:
     """The socket's name for a data directory: several platforms may run on one machine."""
     return f"oriel-waker-{hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:20]}"
 

@@ -13,7 +13,7 @@ import pytest
 
 from oriel.clock import SystemClock
 from oriel.router import Waker
-from oriel.router.waker import address, socket_name
+from oriel.router.waker import address, waker_name
 
 from .conftest import House, app, table
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.real
 def test_a_crowd_for_an_idle_app_is_one_call_and_nobody_is_refused(
     house: House, tmp_path: Path
 ) -> None:
-    name = socket_name(tmp_path)
+    name = waker_name(tmp_path)
     calls = Counter[str]()
     statuses = Counter[int]()
 
@@ -61,7 +61,7 @@ def test_a_crowd_for_an_idle_app_is_one_call_and_nobody_is_refused(
 def test_a_request_that_comes_while_control_is_away_waits_for_it(
     house: House, tmp_path: Path
 ) -> None:
-    name = socket_name(tmp_path)
+    name = waker_name(tmp_path)
     asked = threading.Event()
 
     async def story() -> None:
@@ -84,7 +84,7 @@ def test_a_request_that_comes_while_control_is_away_waits_for_it(
 
 def test_one_that_does_not_come_up_in_time_is_h20(house: House, tmp_path: Path) -> None:
     async def story() -> None:
-        router = house.router(boot_hold_s=0.4, waker=socket_name(tmp_path))
+        router = house.router(boot_hold_s=0.4, waker=waker_name(tmp_path))
         await router.start(table(app("sleepy", mode="idle")))
         house.start_proxy()
         begun = time.monotonic()
@@ -114,13 +114,13 @@ def test_only_an_apps_id_is_heard(tmp_path: Path, said: bytes, answer: bytes) ->
     def ask() -> bytes:
         with socket.socket(socket.AF_UNIX) as door:
             door.settimeout(5)
-            door.connect(address(socket_name(tmp_path)))
+            door.connect(address(waker_name(tmp_path)))
             door.sendall(said)
             door.shutdown(socket.SHUT_WR)
             return door.recv(10)
 
     async def story() -> None:
-        waker = Waker(socket_name(tmp_path), heard.append, SystemClock())
+        waker = Waker(waker_name(tmp_path), heard.append, SystemClock())
         await waker.start()
         assert waker.listens
         assert await asyncio.to_thread(ask) == answer
@@ -131,7 +131,7 @@ def test_only_an_apps_id_is_heard(tmp_path: Path, said: bytes, answer: bytes) ->
 
 
 def test_another_ones_socket_is_waited_for(tmp_path: Path) -> None:
-    name = socket_name(tmp_path)
+    name = waker_name(tmp_path)
 
     async def story() -> None:
         first, second = (Waker(name, lambda _: None, SystemClock()) for _ in range(2))
@@ -145,4 +145,4 @@ def test_another_ones_socket_is_waited_for(tmp_path: Path) -> None:
         await second.close()
 
     asyncio.run(story())
-    assert name != socket_name(tmp_path / "other")
+    assert name != waker_name(tmp_path / "other")
