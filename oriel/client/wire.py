@@ -101,7 +101,7 @@ class Client:
 
     def put(self, path: str, body: Any) -> Answer:
         """Set what is there, whatever it was."""
-        return self._ask_and_check("PUT", path, body)
+        return self.call("PUT", path, body)
 
     def delete(self, path: str) -> Answer:
         """Take something away."""

@@ -29,7 +29,7 @@ from tests.postgres import BOTH, server
 
 ROOMS = ("store.outbox", "people.tables", "ledger.tables", "manifold.tables", "builder.tables")
 TABLES = {
-    "accounts", "acts", "app_checks", "app_features", "apps", "builds", "crash_loops",
+    "accounts", "acts", "app_checks", "app_features", "app_idling", "apps", "builds", "crash_loops",
     "dyno_events", "formations", "invitations",
     "memberships", "outbox", "release_statuses", "releases", "slugs", "tokens",
 }  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from starlette.responses import Response
 
+from oriel import faults
 from oriel.api.doors import Call, Door, reply
 from oriel.control import idling
 
@@ -17,7 +18,9 @@ async def show(call: Call) -> Response:
 
 async def change(call: Call) -> Response:
     """Let it go idle after `after_s` seconds without a request."""
-    after_s = call.body.number("after_s")
+    after_s = call.body.optional_number("after_s")
+    if after_s is None:
+        raise faults.Invalid("Say after how many seconds, as after_s.")
     made = await idling.set_idling(call.world, call.actor, call.path("app"), after_s)
     return reply(asdict(made))
 

@@ -17,9 +17,7 @@ from oriel.client.address import below
 @click.option("--off", is_flag=True, help="Never; wakes the app if it is idle.")
 @with_app
 @with_json
-def idle(
-    after: str | None, off: bool, app: str | None, remote: str | None, as_json: bool
-) -> None:
+def idle(after: str | None, off: bool, app: str | None, remote: str | None, as_json: bool) -> None:
     """Show or set whether an app without requests goes idle.
 
     Its web processes end then, and start again with the next request, which waits for them.
