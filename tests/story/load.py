@@ -16,6 +16,9 @@ from types import TracebackType
 SERVER = """
 import asyncio, base64, hashlib, os
 VERSION = {version!r}
+HEAD = b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\nConnection: close\\r\\n\\r\\n"
+SWITCH = ("HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\n"
+    "Connection: Upgrade\\r\\nSec-WebSocket-Accept: ACCEPT\\r\\n\\r\\n")
 class Visit(asyncio.Protocol):
     head, echoes = b"", False
     def connection_made(self, transport):
@@ -36,16 +39,14 @@ class Visit(asyncio.Protocol):
             salt = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
             accept = base64.b64encode(hashlib.sha1((key + salt).encode()).digest()).decode()
             self.echoes = True
-            self.transport.write(("HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\n"
-                "Connection: Upgrade\\r\\nSec-WebSocket-Accept: " + accept + "\\r\\n\\r\\n").encode())
+            self.transport.write(SWITCH.replace("ACCEPT", accept).encode())
         elif path.startswith("/slow?"):
             asyncio.get_running_loop().call_later(float(path[6:]), self.answer)
         else:
             self.answer()
     def answer(self):
         body = (VERSION + " " + os.environ["DYNO"]).encode()
-        self.transport.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\nConnection: close\\r\\n\\r\\n"
-            % len(body) + body)
+        self.transport.write(HEAD % len(body) + body)
         self.transport.close()
 async def main():
     server = await asyncio.get_running_loop().create_server(
