@@ -5,7 +5,8 @@ order: `dyno` (the values), `cause` (why; pure), `machine` (one instance's life;
 `drawing` (the same as a picture), `backoff`, `sizes` (pure), `command` (what is shown and run;
 pure), `launcher` (the protocol), `local` (bubblewrap on this machine), `events` (the record and
 its log lines), `loops` (crashes that are counted instead), `recorder` (one instance's way into
-both), `probe` and `boot` (is it up?), `life` (one instance, driven by the machine), `roster` (who
+both), `probe` and `boot` (is it up?), `parting` (left by the router before
+SIGTERM), `life` (one instance, driven by the machine), `roster` (who
 lives under which name), `seats` (what happens in a slot), `switch` (two releases side by side),
 `past` and `adoption` (what an earlier process left), `conductor` (all of them: the room's shell).
 """

@@ -9,7 +9,6 @@ waited for beside it, so that a stop is on record at once. Must not know what fo
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from oriel.manifold.dyno import EXIT_TIMEOUT_S, Dyno
 from oriel.manifold.events import Notes
 from oriel.manifold.launcher import Launched, Launcher, LaunchSpec, Usage
 from oriel.manifold.machine import BEGUN, ENDED, LEAVING, Event, Life, Order
+from oriel.manifold.parting import Parting
 from oriel.manifold.probe import Reaches
 from oriel.manifold.recorder import Recorder, Steady
 from oriel.sandbox.confinement import Exit
@@ -33,15 +33,6 @@ from oriel.store.database import Database
 ALIVE_S = 0.5
 """How long a dyno that is no web must live to be up."""
 
-LEAVE_TIMEOUT_S = 0.5
-"""How long a web dyno's SIGTERM waits until no new request is sent to it."""
-
-DRAIN_TIMEOUT_S = 10.0
-"""How long SIGTERM waits, once no new request is sent to it, for those that are under way. An app
-that ends at once would cut them; one that does not has its exit time-out besides.
-"""
-
-SWITCH_TIMEOUT_S = 60.0  # Where others serve already, and nobody waits for its end.
 LAUNCH_GRACE_S = 5.0
 """How long a launch under way is waited for when control stops."""
 
@@ -102,8 +93,7 @@ class Instance:
         self._launching: asyncio.Future[None] | None = None
         self._over = self.has_ended
         self._no_place = ""
-        self._hurried = asyncio.Event()
-        self._leave_timeout_s = LEAVE_TIMEOUT_S
+        self._parting = Parting()
         self._began_s = around.clock.monotonic_s() - self._elapsed_s()
 
     @property
@@ -187,7 +177,7 @@ class Instance:
 
         `patiently`: others serve in its place, and it waits until the router knows them.
         """
-        self._leave_timeout_s = SWITCH_TIMEOUT_S if patiently else LEAVE_TIMEOUT_S
+        self._parting.patiently = patiently
         self.tell(machine.StopAsked(fate, cause))
         if self._over and (self._aftermath is None or self._aftermath.done()):
             self._aftermath = asyncio.create_task(self._take_rest())
@@ -195,7 +185,7 @@ class Instance:
 
     def hurry(self) -> None:
         """Another waits for its name: it gets SIGTERM though requests may be under way."""
-        self._hurried.set()
+        self._parting.hurried.set()
 
     async def leave(self) -> None:
         """Leave it alone: control stops, and the dyno goes on. A launch under way is finished."""
@@ -294,31 +284,14 @@ class Instance:
     async def _terminate(self, exit_timeout_s: float) -> None:
         """SIGTERM, once it runs and nobody sends it requests any more."""
         await self._launched()
-        await self._be_left()
+        if self.life.is_web:
+            serves = self.life.stopped_in == "up" and self.life.cause.kind != "destroyed"
+            await self._parting.wait(self._around.before_stop, app_id=self.spec.app_id)
+            if serves:
+                await self._parting.drain(self._around.drained, self.spec)
         if self.life.state in LEAVING:
             self._later(exit_timeout_s, machine.ExitTimedOut(EXIT_TIMEOUT_S))
             await self._launcher.terminate(self.spec.instance)
-
-    async def _be_left(self) -> None:
-        """Give whoever sends this dyno requests a moment to stop doing so."""
-        if self.life.is_web:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._leave_timeout_s):
-                    await self._around.before_stop(self.spec.app_id)
-            if self.life.stopped_in == "up" and self.life.cause.kind != "destroyed":
-                await self._be_drained()
-
-    async def _be_drained(self) -> None:
-        """Give the requests under way a moment to be answered."""
-        spec = self.spec
-        drained = asyncio.ensure_future(self._around.drained(spec.app_id, spec.name, spec.instance))
-        hurried = asyncio.ensure_future(self._hurried.wait())
-        both = {drained, hurried}
-        try:
-            await asyncio.wait(both, timeout=DRAIN_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in both:
-                each.cancel()
 
     async def _launched(self) -> None:
         if self._launching:
