@@ -56,6 +56,8 @@ def _measure(platform: Platform, times: int) -> list[Row]:
         for _ in range(times):
             app.oriel("rollback")
         until = time.monotonic()
+        app.settles("up", "web.1", "web.2")
+        time.sleep(1)  # The last ones that leave are still being left.
     versions = len({what for what in load.seen if what.startswith("200 ")})
     quiet = load.percentile_s(0.99, quiet_from, from_) * 1e3
     quiet_most = load.percentile_s(1.0, quiet_from, from_) * 1e3

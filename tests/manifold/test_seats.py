@@ -346,7 +346,8 @@ def test_another_of_its_name_does_not_wait_for_them(told: Play) -> None:
         await stage.settle()
         await stage.wish(3, web=1)
         await stage.settle()
-        assert {dyno.release for dyno in stage.dynos() if dyno.state == "up"} == {3}
+        shown = stage.conductor.dynos(stage.app)
+        assert {dyno.release for dyno in shown if dyno.state == "up"} == {3}
 
     told(story)
 
