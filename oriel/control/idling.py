@@ -46,14 +46,14 @@ async def set_idling(world: World, actor: Actor, app: str, after_s: int) -> AppI
         raise faults.Invalid(
             f"An app cannot go idle after {after_s} s: use 1 minute to {AFTER_MAX_S // 86400} days."
         )
-    if not world.router.can_wake:
-        raise faults.Unavailable(
-            "No request could wake the app: HAProxy on this machine is built without Lua.",
-            hint="oriel doctor",
-        )
 
     def work(conn: Connection) -> App:
         found = access.find(conn, actor, app)
+        if not world.router.can_wake:
+            raise faults.Unavailable(
+                "No request could wake the app: HAProxy on this machine is built without Lua.",
+                hint="oriel doctor",
+            )
         if settings.idling(conn, found.id) != after_s:
             settings.set_idling(conn, found.id, after_s, world.clock.wall())
             line = f"Set idling after {after_s} s"
