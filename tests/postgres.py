@@ -28,7 +28,7 @@ BOTH = [
     pytest.param("sqlite"),
     pytest.param("postgresql", marks=pytest.mark.real),
 ]
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration."""
 
 _TABLES = (

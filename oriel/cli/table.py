@@ -60,6 +60,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "certs:auto:refresh": (HERE + "certs:refresh", "Try those again that failed."),
         "run": (HERE + "run:run", "Run a command in a dyno of its own."),
         "ps:exec": (HERE + "run:ps_exec", "Run a command inside a running dyno."),
+        "ps:idle": (HERE + "ps_idle:idle", "Let an app without requests go idle."),
         "features": (HERE + "features:features", "What an app can switch on."),
         "features:enable": (HERE + "features:enable", "Switch a feature on."),
         "features:disable": (HERE + "features:disable", "Switch a feature off."),

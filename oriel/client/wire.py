@@ -99,6 +99,10 @@ class Client:
         """Change something."""
         return self.call("PATCH", path, body)
 
+    def put(self, path: str, body: Any) -> Answer:
+        """Set what is there, whatever it was."""
+        return self.call("PUT", path, body)
+
     def delete(self, path: str) -> Answer:
         """Take something away."""
         return self.call("DELETE", path)

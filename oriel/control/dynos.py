@@ -103,14 +103,30 @@ async def stop(world: World, actor: Actor, app: str, only: str) -> tuple[str, ..
     return names
 
 
-async def idle(world: World, app: App) -> int:
+def web_of(world: World, app_id: str) -> list[Dyno]:
+    """The app's web dynos."""
+    return [each for each in world.conductor.dynos(app_id) if each.name.type == "web"]
+
+
+def is_asleep(world: World, app_id: str) -> bool:
+    """Whether web dynos of the app are idle, or on their way there."""
+    return any(map(sleeps, web_of(world, app_id)))
+
+
+def sleeps(dyno: Dyno) -> bool:
+    """Whether a request would have to wake it."""
+    goes = dyno.state == "stopping" and dyno.cause is not None and dyno.cause.root.kind == "idled"
+    return goes or dyno.state == "idle"
+
+
+async def idle(world: World, app_id: str) -> int:
     """Let the app's web dynos that are up end until a request comes; how many."""
-    return await world.conductor.idle(app.id)
+    return await world.conductor.idle(app_id)
 
 
-async def unidle(world: World, app: App) -> int:
+async def unidle(world: World, app_id: str) -> int:
     """Begin them again, because a request came; how many. They serve once they are up."""
-    return await world.conductor.unidle(app.id)
+    return await world.conductor.unidle(app_id)
 
 
 async def _told(

@@ -30,6 +30,10 @@ FEATURES: Mapping[str, str] = {
         "Requests without TLS are sent to https (301, or 308 for what is no GET), where the "
         "platform serves apps with TLS."
     ),
+    settings.SESSION_AFFINITY: (
+        "A client comes back to the web dyno that answered it first, by a cookie, for as long as "
+        "that dyno lives."
+    ),
 }
 """By name, what each one does."""
 
@@ -88,7 +92,7 @@ async def set_feature(world: World, actor: Actor, app: str, name: str, enabled: 
 
 def _known(app: App, wanted: str) -> str:
     for name in FEATURES:
-        if wanted in (name, _id(app, name)):
+        if wanted in (name, name.removeprefix("http-"), _id(app, name)):
             return name
     raise faults.NotFound(
         f"There is no feature {wanted[:60]}.",

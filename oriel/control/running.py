@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from oriel.control import edge
+from oriel.control.dynos import sleeps
 from oriel.control.pages import Pages
 from oriel.control.world import Settings, World
 from oriel.ledger import App, Release, apps, releases, settings
@@ -110,6 +111,7 @@ def route_table(
 ) -> RouteTable:
     """Every app's hostnames and web dynos, as the router should have them now."""
     routes = []
+    sticky = settings.apps_with(conn, settings.SESSION_AFFINITY)
     for app in apps.all(conn):
         head = releases.head(conn, app.id)
         web = [each for each in conductor.dynos(app.id) if each.name.type == "web" and each.serving]
@@ -129,6 +131,7 @@ def route_table(
                 mode=mode_of(app, head, scale.quantity if scale else 0, web, bool(servers)),
                 error_page=pages.of(app.id, "error") if pages else "",
                 maintenance_page=pages.of(app.id, "maintenance") if pages else "",
+                sticky=app.id in sticky,
             )
         )
     return RouteTable(apps=tuple(routes))
@@ -152,6 +155,8 @@ def mode_of(
         return "serve"
     if "web" not in head.process_types or quantity == 0:
         return "none"
+    if any(map(sleeps, web)):
+        return "idle"
     if any(dyno.state == "crashed" for dyno in web):
         return "crashed"
     # Without a dyno yet, one is about to be started; with all stopped by hand, none will be.

@@ -154,6 +154,8 @@ class World:
     """Says that an automatic certificate may be due; cheap."""
     own_certificate: Callable[[], str] | None = None
     """Key and certificate (PEM) by Oriel's own authority, for hosts that have no other."""
+    idling_changed: Callable[[], None] = lambda: None
+    """Says that an app may go idle, or may not any more."""
     overflow: Overflow | None = None
     """Where dynos run on this machine: what becomes of output that nobody takes."""
     rendezvous: Rendezvous | None = None

@@ -35,6 +35,7 @@ from oriel.control.acme import Certifier
 from oriel.control.overflow import Overflow
 from oriel.control.pages import Pages
 from oriel.control.shipper import Shipper
+from oriel.control.sleeper import Sleeper
 from oriel.control.world import Settings, World
 from oriel.egress import Dialer, Rules
 from oriel.house import settings as house_settings
@@ -49,7 +50,7 @@ from oriel.manifold import Conductor
 from oriel.manifold.local.launcher import LocalLauncher
 from oriel.people.throttle import Throttle
 from oriel.rendezvous import Rendezvous
-from oriel.router import Listen, Router, unprivileged_user
+from oriel.router import Listen, Router, Waker, unprivileged_user, waker_name
 from oriel.sandbox import Openings, Sandboxes
 from oriel.store.database import Database
 
@@ -128,6 +129,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             directory=layout.haproxy_config.parent,
             runtime_socket=layout.run / "haproxy.sock",
             master_socket=layout.haproxy_master_socket,
+            waker=waker_name(data),
             web=Listen(kept.web.host, kept.web.port),
             web_tls=Listen(kept.web_tls.host, kept.web_tls.port) if kept.web_tls else None,
             log_port=kept.router_log_port,
@@ -143,6 +145,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             clock=clock,
             changed=lambda app_id: rerouter.ask(),
             before_stop=lambda app_id: rerouter.settled(),
+            drained=lambda app_id, name, instance: router.drained(app_id, f"{name}:{instance[:8]}"),
         )
         authority = Authority.open(layout.authority, clock)
         certifier = Certifier()
@@ -191,7 +194,23 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
         stack.push_async_callback(rendezvous.close)
         stack.push_async_callback(world.sessions.close)
         await recovery.recover(world)
-        yield world
+        async with _idling(world, data):
+            yield world
+
+
+@asynccontextmanager
+async def _idling(world: World, data: Path) -> AsyncIterator[None]:
+    """Apps without requests go idle, and are woken."""
+    sleeper = Sleeper(world)
+    world.idling_changed = sleeper.changed
+    waker = Waker(waker_name(data), sleeper.wake, world.clock, user=unprivileged_user())
+    await waker.start()
+    sleeper.start()
+    try:
+        yield
+    finally:
+        await sleeper.close()
+        await waker.close()
 
 
 @asynccontextmanager

@@ -1,5 +1,5 @@
 """Owns what is set of an app that is in no release: how many of each process type are to run, its
-features, its check. Must not know what runs.
+features, its check, its idling. Must not know what runs.
 
 Each change is an act, and the row here is the fold of those acts.
 """
@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, select, update
 
 from oriel.faults import Invalid
-from oriel.ledger.tables import app_checks, app_features, formations
+from oriel.ledger.tables import app_checks, app_features, app_idling, formations
 from oriel.lexicon import Malformed, ProcessType
 
 SIZE = "standard-1x"
@@ -58,6 +58,7 @@ def set_scale(
 PREBOOT = "preboot"
 DAILY_CYCLING = "daily-cycling"
 HTTPS_REDIRECT = "https-redirect"
+SESSION_AFFINITY = "http-session-affinity"
 """The features by name; what they do is told in `control.features`."""
 
 
@@ -126,3 +127,26 @@ def set_check(conn: Connection, app_id: str, wanted: CheckSetting, now: datetime
 def unset_check(conn: Connection, app_id: str) -> None:
     """Back to what nobody set."""
     conn.execute(delete(app_checks).where(app_checks.c.app_id == app_id))
+
+
+def idling(conn: Connection, app_id: str) -> int | None:
+    """After how many seconds without a request the app's web dynos go idle; None: never."""
+    asked = select(app_idling.c.after_s).where(app_idling.c.app_id == app_id)
+    return conn.execute(asked).scalar_one_or_none()
+
+
+def all_idling(conn: Connection) -> dict[str, int]:
+    """The same of every app that may go idle."""
+    return {row.app_id: row.after_s for row in conn.execute(select(app_idling))}
+
+
+def set_idling(conn: Connection, app_id: str, after_s: int, now: datetime) -> None:
+    """From now on it is that."""
+    unset_idling(conn, app_id)
+    values = {"app_id": app_id, "after_s": after_s, "updated_at": now}
+    conn.execute(insert(app_idling).values(values))
+
+
+def unset_idling(conn: Connection, app_id: str) -> None:
+    """The app does not go idle any more."""
+    conn.execute(delete(app_idling).where(app_idling.c.app_id == app_id))

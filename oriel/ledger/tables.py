@@ -193,6 +193,14 @@ app_features = Table(
     Column("updated_at", Moment, nullable=False),
 )
 
+app_idling = Table(
+    "app_idling",
+    metadata,
+    Column("app_id", Text, ForeignKey("apps.id"), primary_key=True),
+    Column("after_s", Integer, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+)
+
 app_checks = Table(
     "app_checks",
     metadata,

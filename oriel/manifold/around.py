@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from oriel.clock import Clock
+from oriel.lexicon import DynoName
 from oriel.manifold.launcher import Launcher
 from oriel.manifold.probe import Reaches
 from oriel.store.database import Database
@@ -28,4 +29,6 @@ class Around:
     """Told the end, once, when it is recorded."""
     before_stop: Callable[[str], Awaitable[None]]
     """Awaited, with the app's id, before SIGTERM, but not for ever."""
+    drained: Callable[[str, DynoName, str], Awaitable[None]]
+    """Awaited after that, with app, name and instance, but not for ever."""
     reaches: Reaches

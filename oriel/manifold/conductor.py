@@ -18,7 +18,7 @@ from oriel.clock import Clock
 from oriel.faults import NotFound
 from oriel.formation import diff
 from oriel.lexicon import Actor, DynoName
-from oriel.manifold import adoption, past, switch
+from oriel.manifold import adoption, looks, past, switch
 from oriel.manifold.cause import Cause
 from oriel.manifold.dyno import EXIT_TIMEOUT_S, Dyno, Wish
 from oriel.manifold.launcher import Found, Launcher, Usage
@@ -40,9 +40,6 @@ full it is not: then it is still carried out, but a kill may lose it.
 FORGET_TIMEOUT_S = 60.0
 """How long the dynos of a destroyed app may take to go: R12, and their last words."""
 
-LOOKS_PARALLEL = 8
-"""How many instances are looked at at once."""
-
 _log = logging.getLogger("oriel.manifold.conductor")
 
 
@@ -57,12 +54,14 @@ class Conductor:
         clock: Clock,
         changed: Callable[[str], None],
         before_stop: Callable[[str], Awaitable[None]] | None = None,
+        drained: Callable[[str, DynoName, str], Awaitable[None]] | None = None,
         reaches: Reaches = reaches_now,
     ) -> None:
         """`changed` is called with an app's id whenever its dynos are not what they were.
 
         `before_stop` is awaited before a web dyno gets SIGTERM: comes back when no new request
-        is sent to it. `reaches` says whether a web dyno is up.
+        is sent to it; then `drained`, with app, name and instance, not for ever: comes back when
+        no request to it is under way. `reaches` says whether a web dyno is up.
         """
         self._launcher = launcher
         self._db = db
@@ -74,6 +73,7 @@ class Conductor:
             clock=clock,
             notify=self._notify,
             before_stop=before_stop or _nothing,
+            drained=drained or _nothing,
             reaches=reaches,
         )
         self.one_offs = OneOffs(self._seats, launcher)
@@ -124,6 +124,8 @@ class Conductor:
         for name in orders.start:
             slot = app.slots[name] = Slot(name)
             self._seats.start(app, slot, cause)
+        if any(name.type == "web" for name in orders.start):
+            self._seats.wake(app)  # An app sleeps as a whole: its web dynos serve or none does.
         self._notify(wish.app_id)
 
     def _settle_rising(self, app: Roster, wish: Wish, by: Actor) -> None:
@@ -189,6 +191,8 @@ class Conductor:
         for slot in chosen:
             slot.begin_anew()
             self._seats.replace(app, slot, cause, cause)
+        if any(slot.name.type == "web" for slot in chosen):
+            self._seats.wake(app)
         self._notify(app_id)
         await self._taken([*once, *before])
         return len(chosen) + len(once)
@@ -252,19 +256,7 @@ class Conductor:
         app = self._seats.apps.get(app_id)
         running = [each for each in app.instances() if not each.has_ended] if app else []
         mine = [each.spec for each in running if only in (None, str(each.spec.name))]
-        turns = asyncio.Semaphore(LOOKS_PARALLEL)
-
-        async def look(instance: str) -> Usage | None:
-            async with turns:
-                try:
-                    return await self._launcher.look(instance)
-                except Exception:
-                    # What else is known of a dyno shall be shown all the same.
-                    _log.exception("what %s takes could not be looked at", instance)
-                    return None
-
-        seen = await asyncio.gather(*[look(spec.instance) for spec in mine])
-        return {spec.instance: it for spec, it in zip(mine, seen, strict=True) if it is not None}
+        return await looks.usage(self._launcher, [each.instance for each in mine])
 
     async def forget(self, app_id: str) -> None:
         """Stop everything of an app for good, and wait until nothing is left of it."""
@@ -346,5 +338,5 @@ class Conductor:
             alarm.cancel()
 
 
-async def _nothing(_: str) -> None:
+async def _nothing(*_: object) -> None:
     return

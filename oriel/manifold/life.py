@@ -9,7 +9,6 @@ waited for beside it, so that a stop is on record at once. Must not know what fo
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine
 from dataclasses import replace
@@ -24,16 +23,13 @@ from oriel.manifold.dyno import EXIT_TIMEOUT_S, Dyno
 from oriel.manifold.events import Notes
 from oriel.manifold.launcher import Launched, LaunchSpec, Usage
 from oriel.manifold.machine import BEGUN, ENDED, LEAVING, Event, Life, Order
+from oriel.manifold.parting import Parting
 from oriel.manifold.recorder import Recorder, Steady
 from oriel.sandbox.confinement import Exit
 
 ALIVE_S = 0.5
 """How long a dyno that is no web must live to be up."""
 
-LEAVE_TIMEOUT_S = 0.5
-"""How long a web dyno's SIGTERM waits until no new request is sent to it."""
-
-SWITCH_TIMEOUT_S = 60.0  # Where others serve already, and nobody waits for its end.
 LAUNCH_GRACE_S = 5.0
 """How long a launch under way is waited for when control stops."""
 
@@ -76,7 +72,7 @@ class Instance:
         self._launching: asyncio.Future[None] | None = None
         self._over = self.has_ended
         self._no_place = ""
-        self._leave_timeout_s = LEAVE_TIMEOUT_S
+        self._parting = Parting()
         self._began_s = around.clock.monotonic_s() - self._elapsed_s()
 
     @property
@@ -160,11 +156,15 @@ class Instance:
 
         `patiently`: others serve in its place, and it waits until the router knows them.
         """
-        self._leave_timeout_s = SWITCH_TIMEOUT_S if patiently else LEAVE_TIMEOUT_S
+        self._parting.patiently = patiently
         self.tell(machine.StopAsked(fate, cause))
         if self._over and (self._aftermath is None or self._aftermath.done()):
             self._aftermath = asyncio.create_task(self._take_rest())
             self._aftermath.add_done_callback(lambda _: self._around.changed(self))
+
+    def hurry(self) -> None:
+        """Another waits for its name: it gets SIGTERM though requests may be under way."""
+        self._parting.hurried.set()
 
     async def leave(self) -> None:
         """Leave it alone: control stops, and the dyno goes on. A launch under way is finished."""
@@ -272,11 +272,13 @@ class Instance:
         await self._launcher.terminate(self.spec.instance)
 
     async def _be_left(self) -> None:
-        """Give whoever sends this dyno requests a moment to stop doing so."""
-        if self.life.is_web:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._leave_timeout_s):
-                    await self._around.before_stop(self.spec.app_id)
+        """Give whoever sends this dyno requests a moment to stop doing so, and to be answered."""
+        if not self.life.is_web:
+            return
+        serves = self.life.stopped_in == "up" and self.life.cause.kind != "destroyed"
+        await self._parting.wait(self._around.before_stop, app_id=self.spec.app_id)
+        if serves:
+            await self._parting.drain(self._around.drained, self.spec)
 
     async def _has_launched(self) -> None:
         if self._launching:

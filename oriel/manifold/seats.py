@@ -40,6 +40,7 @@ class Seats:
         clock: Clock,
         notify: Callable[[str], None],
         before_stop: Callable[[str], Awaitable[None]],
+        drained: Callable[[str, DynoName, str], Awaitable[None]],
         reaches: Reaches,
     ) -> None:
         """`notify` is told an app's id whenever its dynos are not what they were."""
@@ -56,6 +57,7 @@ class Seats:
             changed=self._changed,
             finished=self._finished,
             before_stop=before_stop,
+            drained=drained,
             reaches=reaches,
         )
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -161,6 +163,9 @@ class Seats:
             return
         if app.is_full(slot.name):
             slot.waiting = cause
+            for each in app.leaving:
+                if each.spec.name == slot.name:
+                    each.hurry()
             return
         spec = spec_of(wish, slot.name, process.command, process.size)
         life = Life(is_web=slot.name.type == "web", before=_told_before(slot.instance))

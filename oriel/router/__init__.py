@@ -6,11 +6,12 @@ Python of it is on a request's path.
 Modules in reading order: `table` (the routes as values), `pages` (what the router answers
 itself), `tls` (certificates), `render` (routes to the text of a configuration), `seen` (what
 HAProxy shows), `changes` (from the one to the other), `haproxy` (the conversation with it),
-`router` (keeping it so).
+`router` (keeping it so), `waker` (a request for an idle app is told).
 """
 
 from oriel.router.haproxy import command, unprivileged_user
 from oriel.router.router import Router, Status
+from oriel.router.seen import Activity
 from oriel.router.table import (
     AppRoute,
     Certificate,
@@ -21,8 +22,10 @@ from oriel.router.table import (
     hostname,
     pattern,
 )
+from oriel.router.waker import Waker, waker_name
 
 __all__ = [
+    "Activity",
     "AppRoute",
     "Certificate",
     "Listen",
@@ -31,8 +34,10 @@ __all__ = [
     "Router",
     "Server",
     "Status",
+    "Waker",
     "command",
     "hostname",
     "unprivileged_user",
     "pattern",
+    "waker_name",
 ]

@@ -11,14 +11,15 @@ import pwd
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from oriel.clock import Clock
 from oriel.faults import Unavailable
 from oriel.router import seen as reading
 from oriel.router import tls
-from oriel.router.render import MAPS, Rendered, Stamp
-from oriel.router.seen import Process, Seen
+from oriel.router.render import MAPS, Rendered, Stamp, slot_name
+from oriel.router.seen import Activity, Process, Seen
 
 CONFIG = "haproxy.cfg"
 _LAST = "haproxy.cfg.last"
@@ -118,6 +119,31 @@ class HAProxy:
         shown = await self._ask(self._runtime_socket, f"show ssl cert {self._directory / fallback}")
         return tls.SeenTls(list_, entries, stores, pending, tls.read_print(shown))
 
+    async def activity(self, slots: Iterable[int]) -> dict[int, Activity]:
+        """When these slots' servers were last sent something; raises Away.
+
+        An earlier worker may still carry websockets: what is open there counts too.
+        """
+        wanted = sorted(set(slots))
+        uptime_s = reading.read_uptime(await self._ask(self._runtime_socket, "show info"))
+        asks = [f"show stat {slot_name(each)} 2 -1" for each in wanted]
+        text = "".join([await self._ask(self._runtime_socket, line) for line in _lines(asks)])
+        found = reading.read_activity(text, uptime_s)
+        if not found:
+            return {}
+        for pid in reading.read_old_workers(await self._ask_master("show proc")):
+            # Of several commands in a line only the first would go to the worker.
+            old = [await self._ask_master(f"@!{pid} {each}") for each in asks]
+            for slot, was in reading.read_activity("".join(old), uptime_s).items():
+                if slot in found:
+                    found[slot] = replace(found[slot], open=found[slot].open + was.open)
+        return found
+
+    async def in_use(self, slot: int, label: str) -> int:
+        """How many requests are under way at a server, websockets too; raises Away."""
+        text = await self._ask(self._runtime_socket, f"show servers conn {slot_name(slot)}")
+        return reading.read_in_use(text, f"{slot_name(slot)}/{label}")
+
     async def tell(self, commands: Iterable[str]) -> str:
         """Carry out commands in order; what it objected to, or nothing. Raises Away."""
         objections: list[str] = []
@@ -200,6 +226,10 @@ class HAProxy:
         except (OSError, TimeoutError) as error:
             raise Away(f"{socket.name}: {error or 'no answer'}") from error
         return answer.decode("utf-8", "replace")
+
+    async def _ask_master(self, line: str) -> str:
+        """The same of the master, which keeps a connection until it is told not to."""
+        return await self._ask(self._master_socket, f"{line}\nquit")
 
     def _put(self, files: Mapping[str, str]) -> None:
         """Write files so that each is whole or not there; same name, same content for maps."""

@@ -17,7 +17,7 @@ from importlib.resources import files as files_of
 from pathlib import Path
 from urllib.parse import quote
 
-from oriel.router import tls
+from oriel.router import sticky, tls
 from oriel.router.pages import halves
 from oriel.router.table import PAGE_SAFE, AppRoute, Listen, RouteTable, Server
 
@@ -29,7 +29,7 @@ CHALLENGES = "/.well-known/acme-challenge/"
 WILDCARD_LEVELS = 4
 """How many labels a wildcard may stand for."""
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 """Of the form of map entries and slot names; a reader of another version renders anew."""
 
 _QUOTABLE = re.compile(r"[^\s'\"\\$#\x00-\x1f\x7f]+")
@@ -70,6 +70,8 @@ class Settings:
     idle_timeout_s: float = 55
     boot_hold_s: float = 75
     """How long a request waits for a booting app; 0: it is refused at once (no Lua there)."""
+    waker: str = ""
+    """The abstract Unix socket that is told of a request of an idle app; empty: none is."""
 
     def __post_init__(self) -> None:
         """No path or name that would need quoting enters a configuration."""
@@ -80,6 +82,8 @@ class Settings:
             ipaddress.ip_network(each)
         if self.user is not None and not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", self.user):
             raise ValueError(f"{self.user!r} is not a user's name.")
+        if not re.fullmatch(r"[a-z0-9-]{0,64}", self.waker):
+            raise ValueError(f"{self.waker!r} is not a socket's name.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +136,11 @@ def host_entries(table: RouteTable) -> dict[str, str]:
 
 
 def app_entries(table: RouteTable, places: Places) -> dict[str, str]:
-    """The map from app id to `SLOT|MODE|CHANNEL|PAGE|PAGE|DYNO|EDGE`: one entry, that changes at
-    once.
+    """The map from app id to `SLOT|MODE|CHANNEL|PAGE|PAGE|DYNO|OPTIONS`: one entry, that changes
+    at once.
 
     The pages are the app's own, by their digests: for errors, for maintenance. The dyno is named
-    where there is only one. EDGE is what is answered before any dyno: `acme`, `https` or both.
+    where there is only one. Of the options, `acme` and `https` are answered before any dyno.
     """
     return {app.app_id: "|".join(_entry(app, places.by_app[app.app_id])) for app in table.apps}
 
@@ -144,8 +148,10 @@ def app_entries(table: RouteTable, places: Places) -> dict[str, str]:
 def _entry(app: AppRoute, slot: int) -> tuple[str, ...]:
     only = app.servers[0].name if len(app.servers) == 1 else ""
     pages = (page_key(app.error_page), page_key(app.maintenance_page))
-    edge = (["acme"] if app.challenges is not None else []) + (["https"] if app.https else [])
-    return (slot_name(slot), app.mode, app.channel, *pages, only, "+".join(edge))
+    options = {"acme": app.challenges is not None, "sticky": app.sticky, "https": app.https}
+    # In this order: the rules look at the beginning for the first, and at the end for the last.
+    chosen = "+".join(word for word, is_on in options.items() if is_on)
+    return (slot_name(slot), app.mode, app.channel, *pages, only, chosen)
 
 
 def challenge_entries(table: RouteTable) -> dict[str, str]:
@@ -252,6 +258,7 @@ def _backends(
     parts: list[str] = []
     for slot in range(places.slots):
         parts.append(_SLOT.format(name=slot_name(slot), refusal=refusal, backlog=backlog))
+        parts.append(sticky.SERVED)
         if app := holders.get(slot):
             parts += [f"  server {each.label} {address(each)}\n" for each in app.servers]
     return "".join(parts)
@@ -266,6 +273,7 @@ def _resource(name: str) -> str:
 def _hold_text(settings: Settings, apps: Path) -> str:
     """The little program that lets a request wait for its app."""
     text = _resource("hold.lua").replace("{{apps}}", str(apps))
+    text = text.replace("{{waker}}", settings.waker)
     return text.replace("{{hold_ms}}", str(round(settings.boot_hold_s * 1000)))
 
 
@@ -318,6 +326,7 @@ _REFUSALS: tuple[tuple[str, int, str, str], ...] = (
     ("crashed", 503, "H10", "error"),
     ("none", 503, "H14", "error"),
     ("booting", 503, "H20", "booting"),
+    ("idle", 503, "H20", "booting"),
 )
 
 _OWN_STATUSES = (400, 401, 403, 404, 405, 407, 408, 410, 413, 421, 422, 425, 429)
@@ -451,9 +460,11 @@ def _frontend(settings: Settings, paths: Mapping[str, Path]) -> str:
         *_known(paths),
         *_edge(settings),
         *_held(settings),
+        *sticky.RECOGNISED,
         *_limited(settings, paths),
         *_forwarded(settings),
         *_answered(paths),
+        *sticky.TOLD,
         "  use_backend %[var(txn.route),field(1,|)] if { var(txn.route) -m sub |serve| }",
         "  default_backend nowhere",
     ]
@@ -484,7 +495,7 @@ def _known(paths: Mapping[str, Path]) -> list[str]:
         "  http-request set-var(txn.id) req.fhdr(x-request-id) if"
         " { req.fhdr_cnt(x-request-id) 1 }"
         " { req.fhdr(x-request-id) -m reg ^[A-Za-z0-9._~+/=-]{20,200}$ }",
-        "  # Host to app, app to SLOT|MODE|CHANNEL|PAGE|PAGE|DYNO|EDGE.",
+        "  # Host to app, app to SLOT|MODE|CHANNEL|PAGE|PAGE|DYNO|OPTIONS.",
         "  http-request set-var(txn.host) req.hdr(host),host_only,lower,rtrim(.)",
         f"  http-request set-var(txn.app) var(txn.host),map_str({paths['hosts']})",
         *_wildcards(paths),
@@ -530,10 +541,11 @@ def _edge(settings: Settings) -> list[str]:
 
 
 def _held(settings: Settings) -> list[str]:
-    """A request of a booting app waits, and then meets what the app has become."""
+    """A request of a booting or idle app waits, and then meets what the app has become."""
     if not settings.boot_hold_s:
         return []
-    return ["  http-request lua.hold if { var(txn.route) -m sub |booting| }"]
+    waits = " or ".join(f"{{ var(txn.route) -m sub |{mode}| }}" for mode in ("booting", "idle"))
+    return [f"  http-request lua.hold if {waits}"]
 
 
 def _limited(settings: Settings, paths: Mapping[str, Path]) -> list[str]:

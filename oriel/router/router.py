@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from oriel.router import changes
 from oriel.router.changes import Plan
 from oriel.router.haproxy import Away, HAProxy, unprivileged_user
 from oriel.router.render import Places, Settings, render, server_options
-from oriel.router.seen import Process
+from oriel.router.seen import Activity, Process
 from oriel.router.table import Listen, RouteTable
 
 _APPLY_WAIT_S = 0.9
@@ -30,6 +31,8 @@ _RELOAD_WAIT_S = 5.0
 _RELOAD_RETRY_S = 10.0
 _RELOAD_RETRY_MAX_S = 600.0
 _POLL_S = 0.03
+_DRAIN_POLL_S = 0.02
+_DRAIN_POLL_MAX_S = 0.25
 _ROUNDS_MAX = 4
 _BACKOFF_MAX_S = 30.0
 
@@ -132,6 +135,36 @@ class Router:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_APPLY_WAIT_S), self._round_over:
                 await self._round_over.wait_for(lambda: self._done >= mine)
+
+    @property
+    def can_wake(self) -> bool:
+        """Whether a request of an idle app waits and wakes it; else none may go idle."""
+        return bool(self._settings.boot_hold_s and self._settings.waker)
+
+    async def activity(self, app_ids: Iterable[str]) -> dict[str, Activity]:
+        """When dynos of these apps were last sent something; of those that it is known of.
+
+        None of them while HAProxy is away.
+        """
+        slots = {each: self._places.by_app.get(each) for each in app_ids}
+        placed = {app_id: slot for app_id, slot in slots.items() if slot is not None}
+        try:
+            found = await self._haproxy.activity(placed.values())
+        except Away:
+            return {}
+        return {app_id: found[slot] for app_id, slot in placed.items() if slot in found}
+
+    async def drained(self, app_id: str, server: str) -> None:
+        """Wait until no request of the app is under way at the server of this label any more."""
+        pause_s = _DRAIN_POLL_S
+        while (slot := self._places.by_app.get(app_id)) is not None:
+            try:
+                if not await self._haproxy.in_use(slot, server):
+                    return
+            except Away:
+                return
+            await self._clock.sleep(pause_s)
+            pause_s = min(_DRAIN_POLL_MAX_S, pause_s * 1.5)
 
     async def close(self) -> None:
         """Stop watching; HAProxy goes on with the routes that it has."""

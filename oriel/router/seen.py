@@ -15,6 +15,7 @@ from oriel.router.tls import SeenTls
 
 _MAP_LINE = re.compile(rf"([0-9]+) \((?:[^()]*/)?({'|'.join(MAPS)})\.[0-9a-f]+\.map\) ", re.ASCII)
 _PID = re.compile(r"^Pid: ([0-9]+)\s*$", re.MULTILINE | re.ASCII)
+_UPTIME = re.compile(r"^Uptime_sec: ([0-9]{1,12})\s*$", re.MULTILINE | re.ASCII)
 _SLOT = re.compile(r"slot-([0-9]{4,6})", re.ASCII)
 
 
@@ -53,6 +54,16 @@ class Seen:
     tls: SeenTls = SeenTls()
 
 
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What an app's dynos have had to do lately, as far as HAProxy knows."""
+
+    open: int
+    """Requests and websockets under way now."""
+    quiet_s: float
+    """Since the last one was sent; of none, since HAProxy began to count."""
+
+
 def read_process(text: str) -> Process | None:
     """From `show info`."""
     pid = _PID.search(text)
@@ -87,6 +98,51 @@ def read_servers(text: str) -> tuple[SeenServer, ...]:
             if server is not None:
                 servers.append(server)
     return tuple(servers)
+
+
+def read_uptime(text: str) -> float:
+    """From `show info`, in seconds; 0 when it does not say."""
+    found = _UPTIME.search(text)
+    return float(found[1]) if found else 0.0
+
+
+def read_activity(text: str, uptime_s: float) -> dict[int, Activity]:
+    """From any number of `show stat SLOT 2 -1`, one after another, by slot."""
+    columns: dict[str, int] = {}
+    found: dict[int, Activity] = {}
+    for line in text.splitlines():
+        words = line.split(",")
+        if line.startswith("# "):
+            columns = {name: place for place, name in enumerate(line[2:].split(","))}
+            continue
+        try:
+            slot = _SLOT.fullmatch(words[columns["pxname"]])
+            last_s = int(words[columns["lastsess"]])
+            is_open = int(words[columns["scur"]])
+        except (KeyError, ValueError, IndexError):
+            continue
+        if slot:
+            found[int(slot[1])] = Activity(is_open, last_s if last_s >= 0 else uptime_s)
+    return found
+
+
+def read_in_use(text: str, name: str) -> int:
+    """From `show servers conn`: connections to the server of that name with a request on them."""
+    column = None
+    for line in text.splitlines():
+        words = line.split()
+        if words[:1] == ["#"] and "used_cur" in words:
+            column = words.index("used_cur") - 1
+        elif words[:1] == [name] and column is not None and len(words) > column:
+            return int(words[column]) if words[column].isdigit() else 0
+    return 0
+
+
+def read_old_workers(text: str) -> list[int]:
+    """From the master's `show proc`: the workers that only finish what they have begun."""
+    _, _, old = text.partition("# old workers")
+    workers = [line.split() for line in old.partition("# programs")[0].splitlines()]
+    return [int(each[0]) for each in workers if each[1:2] == ["worker"] and each[0].isdigit()]
 
 
 def _server(words: list[str], columns: Mapping[str, int]) -> SeenServer | None:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from oriel.lexicon import AppName, DynoName, Malformed
 
-Mode = Literal["serve", "maintenance", "blank", "crashed", "none", "booting"]
+Mode = Literal["serve", "maintenance", "blank", "crashed", "none", "booting", "idle"]
 """What a request of the app meets: a dyno, or the page that says why there is none."""
 
 MODES: tuple[str, ...] = get_args(Mode)
@@ -149,6 +149,8 @@ class AppRoute:
     hosts: tuple[str, ...]
     servers: tuple[Server, ...]
     mode: Mode
+    sticky: bool = False
+    """Whether a client comes back to the dyno that answered it first."""
     https: bool = False
     """Requests without TLS are sent to https."""
     challenges: Mapping[tuple[str, str], str] | None = None

@@ -330,6 +330,7 @@ def test_nothing_of_anothers_app_can_be_seen_or_touched(tmp_path: Path) -> None:
             "/apps/{app}/sni-endpoints": body(certificate_chain="x", private_key="x"),
             "/apps/{app}/sni-endpoints/{cert}": body(certificate_chain="x", private_key="x"),
             "/apps/{app}/features/{feature}": body(enabled=True),
+            "/oriel/apps/{app}/idling": body(after_s=1800),
         }
         parts = {"type": "web", "dyno": "web.1", "release": "2", "other": "1", "email": NED,
                  "build": "0" * 36, "feature": "preboot", "drain": "d.1",

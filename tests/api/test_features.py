@@ -22,6 +22,7 @@ def test_features_are_listed_switched_and_told(tmp_path: Path) -> None:
             "preboot": False,
             "daily-cycling": False,
             "https-redirect": False,
+            "http-session-affinity": False,
         }
         for each in listed:
             schema.check("app-feature", each)

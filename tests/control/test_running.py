@@ -42,7 +42,9 @@ def dyno(state: str) -> Dyno:
         (APP, DEPLOYED, 1, [], False, "booting"),
         (APP, DEPLOYED, 2, [dyno("down"), dyno("stopping")], False, "booting"),
         (APP, DEPLOYED, 1, [dyno("restarting")], False, "booting"),
-        (APP, DEPLOYED, 1, [dyno("idle")], False, "booting"),
+        (APP, DEPLOYED, 1, [dyno("idle")], False, "idle"),
+        (APP, DEPLOYED, 2, [dyno("idle"), dyno("crashed")], False, "idle"),
+        (BUSY, DEPLOYED, 1, [dyno("idle")], False, "maintenance"),
         (APP, DEPLOYED, 2, [dyno("crashed"), dyno("up")], True, "serve"),
     ],
 )

@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from oriel.clock import SystemClock
 from oriel.faults import Unavailable
-from oriel.lexicon import Actor
+from oriel.lexicon import Actor, DynoName
 from oriel.manifold import Conductor, Dyno, Process, Wish
 from oriel.manifold.cause import Cause
 from oriel.manifold.drawing import ARROWS
@@ -126,6 +126,8 @@ class Stage:
     """Whether the loop stands still during a write; quicker, and nothing overlaps it."""
     wished: Wish | None = None
     router_is_told: Callable[[], Awaitable[Any]] | None = None
+    answered: Callable[[], Awaitable[Any]] | None = None
+    """Comes back when what is under way at a dyno is answered."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _heard: int = 0
     _kept: int = 0
@@ -141,6 +143,7 @@ class Stage:
             clock=self.clock,
             changed=lambda app_id: None,
             before_stop=self.before_stop,
+            drained=self.drained,
             reaches=self.host.reaches,
         )
         await self.or_death(self.conductor.start())
@@ -149,6 +152,11 @@ class Stage:
         """The router is told who serves."""
         if self.router_is_told:
             await self.router_is_told()
+
+    async def drained(self, app_id: str, name: DynoName, instance: str) -> None:
+        """No request is under way at it."""
+        if self.answered:
+            await self.answered()
 
     def serves(self, dyno: Dyno) -> bool:
         """Whether the router sends it requests."""

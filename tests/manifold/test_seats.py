@@ -321,3 +321,58 @@ def test_a_crashed_one_says_when_it_is_tried_again(told: Play) -> None:
         assert 3 < (dyno.next_try_at - stage.clock.wall()).total_seconds() < 5
 
     told(story)
+
+
+def test_sigterm_waits_for_the_requests_under_way(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        answered = asyncio.Event()
+        stage.answered = answered.wait
+        await stage.wish(1, web=1)
+        await stage.wish(2, web=1)
+        await stage.settle()
+        assert len(stage.host.running()) == 2, "the new one begins beside it"
+        answered.set()
+        await stage.settle()
+        assert len(stage.host.running()) == 1
+
+    told(story)
+
+
+def test_another_of_its_name_does_not_wait_for_them(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.answered = asyncio.Event().wait
+        await stage.wish(1, web=1)
+        await stage.wish(2, web=1)
+        await stage.settle()
+        await stage.wish(3, web=1)
+        await stage.settle()
+        shown = stage.conductor.dynos(stage.app)
+        assert {dyno.release for dyno in shown if dyno.state == "up"} == {3}
+
+    told(story)
+
+
+def test_an_app_that_is_destroyed_does_not_wait_for_them(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.answered = asyncio.Event().wait
+        await stage.wish(1, web=1)
+        await stage.ask(stage.conductor.forget(stage.app))
+        assert not stage.host.running()
+
+    told(story)
+
+
+@pytest.mark.parametrize("how", ["scale", "restart"])
+def test_an_app_sleeps_as_a_whole(told: Play, how: str) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.wish(web=2)
+        await stage.conductor.idle(stage.app)
+        await stage.settle()
+        if how == "scale":
+            await stage.wish(web=3)
+        else:
+            await stage.conductor.restart(stage.app, "web.2", KATE)
+            await stage.settle()
+        assert set(stage.states().values()) == {"up"}
+
+    told(story)

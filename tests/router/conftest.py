@@ -312,7 +312,13 @@ def _connects(port: int) -> bool:
     return True
 
 
-def app(name: str, *servers: Server, mode: str = "serve", hosts: tuple[str, ...] = ()) -> AppRoute:
+def app(
+    name: str,
+    *servers: Server,
+    mode: str = "serve",
+    hosts: tuple[str, ...] = (),
+    sticky: bool = False,
+) -> AppRoute:
     return AppRoute(
         app_id=f"id-{name}",
         app=name,
@@ -320,6 +326,7 @@ def app(name: str, *servers: Server, mode: str = "serve", hosts: tuple[str, ...]
         hosts=hosts or (f"{name}.localhost",),
         servers=servers,
         mode=mode,  # type: ignore[arg-type]
+        sticky=sticky,
     )
 
 

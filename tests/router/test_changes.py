@@ -104,9 +104,9 @@ SERVERS = st.lists(
     max_size=3,
     unique_by=lambda server: server.label,
 )
-MODES = st.sampled_from(["serve", "maintenance", "crashed"])
+MODES = st.sampled_from(["serve", "maintenance", "crashed", "idle"])
 PAGES = st.sampled_from(["", "<<p>a;b</p>", "; disable frontend web; \\ # <<"])
-APPS = st.tuples(SERVERS, MODES, st.booleans(), PAGES)
+APPS = st.tuples(SERVERS, MODES, st.booleans(), st.booleans(), PAGES)
 TABLES = st.dictionaries(st.sampled_from(NAMES), APPS).map(
     lambda apps: RouteTable(
         tuple(
@@ -117,11 +117,12 @@ TABLES = st.dictionaries(st.sampled_from(NAMES), APPS).map(
                 (f"{name}.x", f"*.{name}.x"),
                 tuple(servers),
                 mode,  # type: ignore[arg-type]
+                sticky=sticky,
                 https=https,
                 challenges={(f"{name}.x", "token"): f"a.{name}"} if https else None,
                 error_page=page,
             )
-            for name, (servers, mode, https, page) in apps.items()
+            for name, (servers, mode, sticky, https, page) in apps.items()
         )
     )
 )
@@ -166,8 +167,14 @@ def test_every_table_is_reached_from_every_state(
                 assert model.answers(app.hosts[0]) == wanted(app)
         assert model.answers("old.x") is None
         told = {each.app_id for each in table.apps if each.https} & served
-        edges = {app_id for app_id, entry in model.maps["#2"] if entry.endswith("|acme+https")}
-        assert edges == told
+        options = {app_id: entry.rpartition("|")[2] for app_id, entry in model.maps["#2"]}
+        assert options == {
+            each.app_id: "+".join(
+                ["acme"] * each.https + ["sticky"] * each.sticky + ["https"] * each.https
+            )
+            for each in table.apps
+            if each.app_id in served
+        }
         assert len(model.maps["#4"]) == len(told)
         for name in NAMES:
             if f"id-{name}" not in {app.app_id for app in table.apps}:

@@ -363,7 +363,7 @@ def test_http_is_sent_to_https_but_never_a_challenge(secure: Secure, trusted: Au
     challenges = {("www.example.com", "tok"): "tok.print"}
     hosts = ("www.example.com", "*.example.com")
     foo = app("foo", house.server(dyno), hosts=hosts)
-    acme = replace(foo, https=True, challenges=challenges)
+    acme = replace(foo, https=True, sticky=True, challenges=challenges)
     fallback = certificate(trusted, "apps.x")
     at = "/.well-known/acme-challenge/"
 
@@ -372,7 +372,7 @@ def test_http_is_sent_to_https_but_never_a_challenge(secure: Secure, trusted: Au
             # Without ACME, what looks like a challenge is the app's own.
             assert (await asyncio.to_thread(house.get, hosts[0], at + "tok")).body == "hello"
             house.line()
-            for mode in ("serve", "booting", "maintenance", "crashed"):
+            for mode in ("serve", "booting", "idle", "maintenance", "crashed"):
                 await router.apply(RouteTable((replace(acme, mode=mode),), (), fallback))
                 answer = await asyncio.to_thread(house.get, hosts[0], at + "tok")
                 assert (answer.status, answer.body) == (200, "tok.print")
