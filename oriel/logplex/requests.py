@@ -141,7 +141,7 @@ def _code(server: str, state: str, own: str, status: int) -> Code | None:
     if known:
         return CODES[known]
     # What HAProxy answers by itself and without a name is what was wished: a redirect, a challenge.
-    return None if ended in "-L" else CODES["H99"]
+    return None if ended in ("-", "L") else CODES["H99"]
 
 
 def _said(code: Code) -> bytes:

@@ -59,6 +59,7 @@ def test_a_request_that_went_well_is_stored_as_it_came() -> None:
         ("<NOSRV>", "sQ", "503:0:", 503, "at=error code=H99 "),
         ("<NOSRV>", "LR", "H80", 503, 'at=info code=H80 desc="Maintenance mode" '),
         ("<NOSRV>", "LR", "H81", 502, "at=info code=H81 "),
+        ("<NOSRV>", "LR", "-", 301, "at=info method=GET"),
         ("web.1:c4", "CD", "-", 200, "sock=client at=warning code=H27 "),
         ("web.1:c4", "cD", "-", 200, "sock=client at=warning code=H28 "),
         ("web.1:c4", "CD", "-", 101, "at=info method"),

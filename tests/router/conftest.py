@@ -51,7 +51,8 @@ class Dyno:
         self.host, self.port = host, self.listener.getsockname()[1]
         self._open: list[socket.socket] = []
         self._over = threading.Event()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def _accept(self) -> None:
         while True:
@@ -106,6 +107,7 @@ class Dyno:
         with contextlib.suppress(OSError), socket.socket(_family(self.host)) as waker:
             waker.settimeout(0.2)
             waker.connect((self.host, self.port))
+        self._accepting.join(5)
         for connection in self._open:
             connection.close()
 
