@@ -113,6 +113,7 @@ def _rates(root: Path, lines: int, runs: int) -> list[Row]:
         for each in [writer("flood", fifo, lines // 2) for fifo in fifos]:
             each.wait()
         until(lambda: server.sizes("c") >= lines * len(LINE))
+        _calm(server)
         tcp = median(lambda: _sent(server, lines, "syslog", "count"), runs)
         http = median(lambda: _sent(server, lines, "http", "http"), runs)
         https = median(lambda: _sent(server, lines, "https", "http", *keys), runs)
@@ -160,7 +161,18 @@ def _singles(data: Path, lines: int, runs: int) -> float:
         made.write(sources[number % 2], LINE, start_us + number * 70)
     made.close()
     with plex(data, *ALLOW) as server:
+        list(server.read("c", lines=1))
+        _calm(server)
         return median(lambda: _sent(server, lines, "syslog", "count"), runs)
+
+
+def _calm(server: Plex) -> None:
+    """Until what follows lines that were written, syncs and seals, is done."""
+    for _ in range(40):
+        before = server.cpu_s
+        time.sleep(0.5)
+        if server.cpu_s - before < 0.005:
+            return
 
 
 def _live(directory: Path, lines: int) -> float:

@@ -22,7 +22,8 @@ LONG = {
     "oriel/builder/repository.py": "a push's two sides, git and the verdict, are one conversation",
     "oriel/builder/tree.py": "run as a script of its own, so it can share nothing",
     "oriel/logplex/cursor.py": "one step from records to lines, with all that may cross it",
-    "oriel/manifold/conductor.py": "every rule about slots and instances in one loop's hands",
+    "oriel/manifold/conductor.py": "every verb on an app's dynos, in one loop's hands",
+    "oriel/manifold/machine.py": "one life: its events, its orders and its table are one thing",
     "oriel/router/render.py": "the configuration reads from top to bottom as HAProxy does",
 }
 """Modules over LINES_MAX, each with the reason why splitting would hide the story."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oriel.builder import Build
     from oriel.control.apps import AppCard
+    from oriel.control.features import AppFeature
     from oriel.control.formation import TypeScale
     from oriel.control.logs import LogSession
     from oriel.control.releases import ReleaseCard
@@ -189,7 +190,7 @@ def size(name: str) -> str:
 
 def dyno(it: Dyno, app_name: str, *, extended: bool = False) -> Json:
     """A running dyno."""
-    shown = {
+    shown: Json = {
         "app": {"id": it.app_id, "name": app_name},
         "attach_url": None,
         "command": it.command,
@@ -205,7 +206,11 @@ def dyno(it: Dyno, app_name: str, *, extended: bool = False) -> Json:
             "instance": it.instance,
             "port": it.port,
             "reason": it.reason,
+            "cause": it.cause.kept() if it.cause else None,
             "since": exact(it.since),
+            "serving": it.serving,
+            "crashes": it.crashes,
+            "next_try_at": exact(it.next_try_at) if it.next_try_at else None,
         },
     }
     if extended:
@@ -220,6 +225,22 @@ def dyno(it: Dyno, app_name: str, *, extended: bool = False) -> Json:
             "route": None,
         }
     return shown
+
+
+def feature(it: AppFeature) -> Json:
+    """A feature of an app. `general` is the state of those that Heroku's command line lists."""
+    return {
+        "created_at": moment(it.created_at),
+        "description": it.description,
+        "display_name": it.name,
+        "doc_url": "",
+        "enabled": it.enabled,
+        "feedback_email": "",
+        "id": it.id,
+        "name": it.name,
+        "state": "general",
+        "updated_at": moment(it.updated_at),
+    }
 
 
 def _dashed(instance: str) -> str:

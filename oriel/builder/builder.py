@@ -45,6 +45,8 @@ class Environment:
     """For instance a mirror's address or a proxy; wins over config vars."""
     binds: tuple[Bind, ...] = ()
     """For instance a directory of wheels."""
+    reach: tuple[int, ...] = ()
+    """Ports of this machine's loopback: the mirror's or proxy's."""
     python_places: tuple[str, ...] = interpreters.PLACES
     uv: Path = Path(sys.executable).parent / "uv"
 
@@ -252,6 +254,8 @@ class Builder:
             cwd=APP,
             hostname="build",
             processes=1024,
+            reach=given.reach,
+            memory_bytes=self._limits.memory_bytes,
         )
 
     def _env(self, request: BuildRequest, plan: Plan) -> dict[str, str]:

@@ -28,6 +28,9 @@ class Limits:
     free_bytes_min: int = 256 * MEBIBYTE
     """A build stops before the disk has less than this left."""
 
+    memory_bytes: int = 2560 * MEBIBYTE
+    """Of one build's programs, where the machine can limit it."""
+
     build_s: float = 900.0
     push_s: float = 3600.0
     """From the first byte of a push to its verdict, the build included."""

@@ -7,6 +7,7 @@ FAILED = 1
 USAGE = 2
 NOT_VERIFIED = 10
 RELEASE_FAILED = 11
+NOT_UP = 12
 UNKNOWN_COMMAND = 127
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -34,6 +35,7 @@ CODES = {
     "misdirected_request": 8,
     "not_verified": NOT_VERIFIED,
     "release_failed": RELEASE_FAILED,
+    "not_up": NOT_UP,
 }
 
 

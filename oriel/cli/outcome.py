@@ -76,7 +76,7 @@ def failure(release: dict[str, Any]) -> Refusal:
     return Refusal(
         f"Release v{version} failed: {reason}. The release before it stays in force.",
         id="release_failed",
-        hint=f"See what it said: oriel logs --ps release.{version}",
+        hint=f"See what it said: oriel logs --release v{version}",
     )
 
 

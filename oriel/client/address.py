@@ -71,6 +71,12 @@ def below(*segments: str) -> str:
     return "/" + "/".join("%2E" * len(one) if one in (".", "..") else one for one in quoted)
 
 
+def query(**values: object) -> str:
+    """A query of those values that are not empty, with its `?`; nothing where all are."""
+    told = {name: str(value) for name, value in values.items() if value not in ("", None)}
+    return "?" + urllib.parse.urlencode(told) if told else ""
+
+
 def target_of(url: str) -> str:
     """Path and query of a URL that the API gave.
 

@@ -17,7 +17,11 @@ from oriel.people import Member, accounts, memberships
 
 def find(conn: Connection, actor: Actor, app: str) -> App:
     """The app of that name or id, as far as `actor` may know of it; NotFound otherwise."""
-    found = apps.by_name_or_id(conn, app)
+    try:
+        found = apps.by_name_or_id(conn, app)
+    except faults.NotFound:
+        # Word for word as below: else the answer would tell which names are taken.
+        raise no_such_app() from None
     if not memberships.may(conn, actor.account_id, found.id):
         raise no_such_app()
     return found

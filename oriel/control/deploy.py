@@ -186,11 +186,11 @@ async def _release(
     release = made.release
     if release.status != "succeeded":
         runs = f"The app goes on with v{made.previous}." if made.previous else "Nothing runs."
-        said = f"oriel logs --ps release.{release.version} -a {app.name}"
+        said = f"oriel logs --release v{release.version} -a {app.name}"
         await transcript.refuse(
             faults.Invalid(
                 f"Release v{release.version} failed: {release.status_reason}. {runs}",
-                hint=f"See what its command said with: {said}",
+                hint=f"See what it said with: {said}",
             )
         )
         return False

@@ -1,17 +1,80 @@
-"""Owns what users do to running dynos: look, restart, stop. None of it changes a release."""
+"""Owns what is done to running dynos: users look, wait for a change, restart, stop; the router lets
+them idle and wakes them. None of it changes a release.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlalchemy import Connection
 
 from oriel import faults
 from oriel.control import access, record
 from oriel.control.world import World
-from oriel.ledger import App
+from oriel.ledger import App, releases
 from oriel.lexicon import Actor
 from oriel.manifold import Dyno
+
+WATCH_MAX_S = 20.0
+"""How long a request may wait for a change; clients give up on a silent answer after 30 s."""
+
+SETTLE_S = 0.05
+"""Changes that come within this time of each other are one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An app's dynos at a moment, and what should run."""
+
+    tag: str
+    """Differs when anything here does, but for `at`; the same over a restart of the platform."""
+    at: datetime
+    dynos: tuple[Dyno, ...]
+    release: int | None
+    """The head: what should run."""
+    newest: int | None
+    """The newest release of all, which may be pending or have failed."""
+    newest_status: str
+
+
+async def watch(world: World, actor: Actor, app: str, after: str, wait_s: float) -> Snapshot:
+    """The app's dynos as soon as they are not what `after` (a tag) says; else, when `wait_s` is
+    over, as they still are.
+
+    Raises Unavailable where too many wait already.
+    """
+    found = await access.app_of(world, actor, app)
+    deadline_s = world.clock.monotonic_s() + min(max(0.0, wait_s), WATCH_MAX_S)
+    with world.conductor.watchers.watching(found.id) as watching:
+        while True:
+            seen = await snapshot(world, actor, found.id)
+            left_s = deadline_s - world.clock.monotonic_s()
+            if seen.tag != after or left_s <= 0:
+                return seen
+            await watching.changed(left_s)
+            await world.clock.sleep(SETTLE_S)
+
+
+async def snapshot(world: World, actor: Actor, app: str) -> Snapshot:
+    """The app's dynos now, and what should run."""
+
+    def work(conn: Connection) -> tuple[App, int | None, int | None, str]:
+        found = access.find(conn, actor, app)
+        head, newest = releases.head(conn, found.id), releases.newest(conn, found.id, 1)
+        return (
+            found,
+            head.version if head else None,
+            newest[0].version if newest else None,
+            newest[0].status if newest else "",
+        )
+
+    found, release, newest, status = await world.db.read(work)
+    shown = tuple(_with_loss(world, each) for each in world.conductor.dynos(found.id))
+    told = repr((release, newest, status, shown)).encode()
+    tag = hashlib.sha256(told).hexdigest()[:32]
+    return Snapshot(tag, world.clock.wall(), shown, release, newest, status)
 
 
 async def dynos(world: World, actor: Actor, app: str) -> tuple[Dyno, ...]:
@@ -26,21 +89,33 @@ def _with_loss(world: World, dyno: Dyno) -> Dyno:
     return replace(dyno, reason="; ".join(filter(None, (dyno.reason, lost)))) if lost else dyno
 
 
-async def restart(world: World, actor: Actor, app: str, only: str | None) -> int:
-    """Restart all dynos, those of a type (`web`), or one (`web.1`). Returns how many."""
-    found = await _told(world, actor, app, "ps:restart", "Restart", only)
-    return await world.conductor.restart(found.id, only, actor)
+async def restart(world: World, actor: Actor, app: str, only: str | None) -> tuple[str, ...]:
+    """Restart all dynos, those of a type (`web`), or one (`web.1`). Returns which they were."""
+    found, names = await _told(world, actor, app, "ps:restart", "Restart", only)
+    await world.conductor.restart(found.id, only, actor)
+    return names
 
 
-async def stop(world: World, actor: Actor, app: str, only: str) -> int:
-    """Stop the dynos of a type, or one; they stay down until a restart or release."""
-    found = await _told(world, actor, app, "ps:stop", "Stop", only)
-    return await world.conductor.stop(found.id, only, actor)
+async def stop(world: World, actor: Actor, app: str, only: str) -> tuple[str, ...]:
+    """Stop the dynos of a type, or one; they stay down until a restart or release. Which ones."""
+    found, names = await _told(world, actor, app, "ps:stop", "Stop", only)
+    await world.conductor.stop(found.id, only, actor)
+    return names
+
+
+async def idle(world: World, app: App) -> int:
+    """Let the app's web dynos that are up end until a request comes; how many."""
+    return await world.conductor.idle(app.id)
+
+
+async def unidle(world: World, app: App) -> int:
+    """Begin them again, because a request came; how many. They serve once they are up."""
+    return await world.conductor.unidle(app.id)
 
 
 async def _told(
     world: World, actor: Actor, app: str, verb: str, word: str, only: str | None
-) -> App:
+) -> tuple[App, tuple[str, ...]]:
     def work(conn: Connection) -> App:
         found = access.find(conn, actor, app)
         line = f"{word} {only}" if only else f"{word} all dynos"
@@ -48,20 +123,20 @@ async def _told(
         return found
 
     found = await access.app_of(world, actor, app)
-    _check_some(world, found, only)
-    return await world.db.write(work)
+    names = _some(world, found, only)
+    return await world.db.write(work), names
 
 
-def _check_some(world: World, app: App, only: str | None) -> None:
-    found = [
-        dyno
-        for dyno in world.conductor.dynos(app.id)
-        if only in (None, dyno.name.type, str(dyno.name))
-    ]
+def _some(world: World, app: App, only: str | None) -> tuple[str, ...]:
+    shown = world.conductor.dynos(app.id)
+    found = [dyno for dyno in shown if only in (None, dyno.name.type, str(dyno.name))]
     if only and not found:
+        names = ", ".join(dict.fromkeys(str(dyno.name) for dyno in shown))
+        there = f"it has {names}" if names else "nothing runs on it"
         raise faults.NotFound(
-            f"{app.name} has no dyno {only}.",
+            f"{app.name} has no dyno {only[:60]}: {there}.",
             hint=f"See what runs with: oriel ps -a {app.name}",
             resource="dyno",
             app=app.name,
         )
+    return tuple(dict.fromkeys(str(dyno.name) for dyno in found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -17,8 +18,19 @@ from oriel.lexicon import RELEASE_TYPE, Actor, ProcessType
 QUANTITY_MAX = 100
 """Dynos of one type (heroku-facts E)."""
 
-SIZES = ("eco", "basic", "standard-1x", "standard-2x", "performance-m", "performance-l")
-"""The dyno sizes that Heroku's command line knows by name."""
+MEBIBYTE = 1024 * 1024
+MEMORY_BYTES = {
+    "eco": 512 * MEBIBYTE,
+    "basic": 512 * MEBIBYTE,
+    "standard-1x": 512 * MEBIBYTE,
+    "standard-2x": 1024 * MEBIBYTE,
+    "performance-m": 2560 * MEBIBYTE,
+    "performance-l": 14 * 1024 * MEBIBYTE,
+}
+"""The memory that a dyno of each size may take (heroku-facts D, Memory)."""
+
+SIZES = tuple(MEMORY_BYTES)
+"""The dyno sizes that Heroku's command line knows by name, the smallest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +74,28 @@ async def scale(world: World, actor: Actor, app: str, changes: Sequence[Change])
         after = _formation(conn, found)
         quantities = {each.type: each.quantity for each in after if each.type != RELEASE_TYPE}
         line = f"Scale to {describe(quantities)}"
-        record.act(conn, world, actor, found, "ps:scale", {"formation": quantities}, [line])
+        detail = {"formation": quantities, "changed": _changed(before, after)}
+        record.act(conn, world, actor, found, "ps:scale", detail, [line])
         return after
 
     after = await world.db.write(work)
     await running.apply(world, found.id, actor)
     return after
+
+
+def _changed(before: Mapping[str, TypeScale], after: Sequence[TypeScale]) -> dict[str, Any]:
+    """What of each changed type was and is now: what it takes to undo it."""
+    changed: dict[str, Any] = {}
+    for now in after:
+        was = before[now.type]
+        parts: dict[str, list[int] | list[str]] = {
+            "quantity": [was.quantity, now.quantity],
+            "size": [was.size, now.size],
+        }
+        differing = {name: pair for name, pair in parts.items() if pair[0] != pair[1]}
+        if differing:
+            changed[now.type] = differing
+    return changed
 
 
 def quantity_of(change: Change, current: int) -> int:

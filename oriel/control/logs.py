@@ -6,7 +6,7 @@ Must not know segments, or how lines are rendered; logplex reads, the API stream
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,9 +15,9 @@ from sqlalchemy import Connection
 
 from oriel import faults
 from oriel.clock import new_id
-from oriel.control import access, capability, moments
+from oriel.control import access, capability, moments, when
 from oriel.control.world import World
-from oriel.ledger import App, apps, releases
+from oriel.ledger import App, apps
 from oriel.lexicon import Actor
 from oriel.logplex.client import Batch, Query
 from oriel.logplex.query import GREP_MAX
@@ -33,6 +33,7 @@ TAIL_LIVES = timedelta(hours=24)
 _PURPOSE = "log-session"
 _API_PS = "api"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_Named = Callable[[Connection, App, str, datetime], datetime]
 _NARROW = ("since_us", "until_us", "grep", "regex", "release", "raw")
 
 
@@ -110,22 +111,17 @@ async def _narrowed(
     # It goes into the session's URL, where other alphabets take more room.
     if len(json.dumps(narrow.grep)) > GREP_MAX + 2 or "\n" in narrow.grep:
         raise faults.Invalid(f"What to search for is at most {GREP_MAX} characters of one line.")
-    since = await _since(world, app, narrow.since, now) if narrow.since else None
+    since = await _at(world, when.begin_of, app, narrow.since, now) if narrow.since else None
     claims: dict[str, Any] = {}
     if narrow.release:
         number = moments.release_of(narrow.release)
         if number is None:
             raise faults.Invalid(f"{narrow.release[:20]!r} is no release; they are called v1, v2.")
-        begun = await _created(world, app, number)
+        begun = await _at(world, when.begin_of, app, f"v{number}", now)
         claims["release"] = number
         since = max(since, begun) if since else begun
     if narrow.until:
-        release = moments.release_of(narrow.until)
-        until = (
-            await _created(world, app, release)
-            if release is not None
-            else moments.end_of(narrow.until, now)
-        )
+        until = await _at(world, when.end_of, app, narrow.until, now)
         claims["until_us"] = max(0, _us(until))
     if since:
         claims["since_us"] = max(0, _us(since))
@@ -137,18 +133,8 @@ async def _narrowed(
     return claims
 
 
-async def _since(world: World, app: App, text: str, now: datetime) -> datetime:
-    release = moments.release_of(text)
-    if release is None:
-        return moments.moment(text, now)
-    return await _created(world, app, release)
-
-
-async def _created(world: World, app: App, version: int) -> datetime:
-    def work(conn: Connection) -> datetime:
-        return releases.get(conn, app.id, version).created_at
-
-    return await world.db.read(work)
+async def _at(world: World, named: _Named, app: App, text: str, now: datetime) -> datetime:
+    return await world.db.read(lambda conn: named(conn, app, text, now))
 
 
 def _us(moment: datetime) -> int:

@@ -20,10 +20,10 @@ from sqlalchemy import Connection
 from oriel import faults
 from oriel.control import record, running
 from oriel.control.world import World
-from oriel.ledger import App, Draft, Release, State, drafts, releases
+from oriel.ledger import App, Draft, Release, State, drafts, releases, settings
 from oriel.lexicon import RELEASE_TYPE, Actor, DynoName
 from oriel.logplex.client import Query
-from oriel.manifold import Exit
+from oriel.manifold import Dyno, Exit, Wish
 
 RELEASE_COMMAND_TIMEOUT_S = 3600.0
 """How long a release command may take (heroku-facts D3: release phase)."""
@@ -53,6 +53,8 @@ class Made:
 
     release: Release
     previous: int | None
+    preboots: bool = False
+    """Whether its web dynos have to come up before the ones of the head go."""
 
 
 Say = Callable[[str], Awaitable[None]]
@@ -112,16 +114,46 @@ async def _finish(
     say: Say | None,
     appended: asyncio.Future[Made],
 ) -> Made | None:
-    made = await world.db.write(lambda conn: _append(conn, world, actor, app, plan))
+    serves = any(_serves(dyno) for dyno in world.conductor.dynos(app.id))
+    made = await world.db.write(lambda conn: _append(conn, world, actor, app, plan, serves))
     if made is None:
         return None
     appended.set_result(made)
     if made.release.status == "pending":
-        settled = await _run_command(world, actor, app, made.release, say)
+        world.conductor.watchers.tell(app.id)
+        settled = await _prove(world, actor, app, made, say)
         made = Made(settled, made.previous)
+        world.conductor.watchers.tell(app.id)
     if made.release.status == "succeeded":
         await running.apply(world, app.id, actor)
     return made
+
+
+async def _prove(world: World, actor: Actor, app: App, made: Made, say: Say | None) -> Release:
+    """What a pending release waits for: its release command, then its web dynos (preboot)."""
+    release = made.release
+    wish = await world.db.read(lambda conn: running.wish_of(conn, world, app, release))
+    if wish is None:
+        raise faults.Broken(f"Release {_v(release)} of {app.name} has nothing to run.")
+    if RELEASE_TYPE in release.process_types:
+        why = await _run_command(world, app, release, wish, say)
+        if why:
+            line = f"Release {_v(release)} command failed by {actor.email}"
+            return await _settle(world, app, release, why, line)
+    if made.preboots:
+        with contextlib.suppress(faults.Fault):
+            if say is not None:
+                await say(f"-----> Booting web of {_v(release)} beside v{made.previous}...\n")
+        why = await world.conductor.preboot(wish, by=actor)
+        if why:
+            line = f"Preboot of {_v(release)} failed by {actor.email}"
+            return await _settle(world, app, release, f"preboot failed: {why}", line)
+    try:
+        return await _settle(world, app, release)
+    except BaseException:
+        # Nothing that the ledger does not know of may take over.
+        world.conductor.call_off(app.id)
+        raise
 
 
 def _append(
@@ -130,6 +162,7 @@ def _append(
     actor: Actor,
     app: App,
     plan: Callable[[Connection], Intent | None],
+    serves: bool,
 ) -> Made | None:
     intent = plan(conn)
     if intent is None:
@@ -137,27 +170,40 @@ def _append(
     draft = intent.draft
     head = releases.head(conn, app.id)
     act_id = record.act(conn, world, actor, app, intent.verb, intent.detail, [draft.description])
-    pending = RELEASE_TYPE in _process_types(draft)
-    status = "pending" if pending else "succeeded"
+    commands = RELEASE_TYPE in _process_types(draft)
+    preboots = serves and _preboots(conn, app, draft, head)
+    status = "pending" if commands or preboots else "succeeded"
     release = releases.append(
         conn, world.vault, app, draft, actor, act_id, world.clock.wall(), status
     )
     if intent.also:
         intent.also(conn, release)
     record.release_created(conn, world, actor, app, release)
-    if pending:
+    if commands:
         record.say(
             conn, world, app, "api", f"Running release {_v(release)} commands by {actor.email}"
         )
-    return Made(release, head.version if head else None)
+    return Made(release, head.version if head else None, preboots)
+
+
+def _preboots(conn: Connection, app: App, draft: Draft, head: Release | None) -> bool:
+    """Whether old and new web dynos are to run side by side for a while."""
+    wanted = settings.has_feature(conn, app.id, settings.PREBOOT)
+    if not wanted or head is None or head.slug_id is None:
+        return False
+    scale = settings.quantities(conn, app.id).get("web")
+    has_web = "web" in head.process_types and "web" in _process_types(draft)
+    return has_web and scale is not None and scale.quantity > 0
+
+
+def _serves(dyno: Dyno) -> bool:
+    return dyno.name.type == "web" and dyno.state == "up" and dyno.serving
 
 
 async def _run_command(
-    world: World, actor: Actor, app: App, release: Release, say: Say | None
-) -> Release:
-    wish = await world.db.read(lambda conn: running.wish_of(conn, world, app, release))
-    if wish is None:
-        raise faults.Broken(f"Release {_v(release)} of {app.name} has nothing to run.")
+    world: World, app: App, release: Release, wish: Wish, say: Say | None
+) -> str:
+    """Run the release command; says why it failed, or nothing."""
     command = release.process_types[RELEASE_TYPE]
     name = DynoName(RELEASE_TYPE, release.version)
     try:
@@ -166,10 +212,8 @@ async def _run_command(
                 wish, command, RELEASE_TYPE, timeout_s=RELEASE_COMMAND_TIMEOUT_S, name=name
             )
     except faults.Fault as fault:
-        return await _settle(world, app, release, "failed", fault.message, actor)
-    if ended.code == 0:
-        return await _settle(world, app, release, "succeeded", "", actor)
-    return await _settle(world, app, release, "failed", _why(ended), actor)
+        return fault.message
+    return "" if ended.code == 0 else _why(ended)
 
 
 @asynccontextmanager
@@ -200,13 +244,16 @@ async def _tell(world: World, app: App, name: DynoName, say: Say) -> None:
 
 
 async def _settle(
-    world: World, app: App, release: Release, status: str, reason: str, actor: Actor
+    world: World, app: App, release: Release, why: str = "", line: str = ""
 ) -> Release:
+    """It succeeded, or failed for that reason, which `line` tells in the channel."""
+
     def work(conn: Connection) -> Release:
-        if status == "failed":
-            text = f"Release {_v(release)} command failed by {actor.email}"
-            record.say(conn, world, app, "api", text, release=release.version)
-        return releases.settle(conn, release, status, reason, world.clock.wall(), vault=world.vault)
+        now = world.clock.wall()
+        if not why:
+            return releases.settle(conn, release, "succeeded", "", now, vault=world.vault)
+        record.say(conn, world, app, "api", line, release=release.version)
+        return releases.settle(conn, release, "failed", why, now, vault=world.vault)
 
     return await world.db.write(work)
 

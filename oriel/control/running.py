@@ -15,11 +15,14 @@ from sqlalchemy import Connection
 from oriel.control.world import Settings, World
 from oriel.ledger import App, Release, apps, releases, settings
 from oriel.lexicon import PLATFORM, RELEASE_TYPE, Actor
-from oriel.manifold import Conductor, Dyno, Process, Wish
+from oriel.manifold import Check, Conductor, Dyno, Process, Wish
 from oriel.router import AppRoute, Mode, Router, RouteTable, Server
 
 REROUTE_PAUSE_S = 0.005
 """Changes that come within this time of each other make one new route table."""
+
+BOOT_TIMEOUT_S = 60
+"""How long web dynos may take to be up, unless their app sets another time (heroku-facts D3)."""
 
 START_PARALLEL = 8
 """How many apps are brought up at once after a start."""
@@ -44,6 +47,7 @@ def wish_of(
         for type_, command in release.process_types.items()
         if type_ != RELEASE_TYPE
     }
+    check = settings.check(conn, app.id)
     return Wish(
         app_id=app.id,
         app=app.name,
@@ -53,6 +57,12 @@ def wish_of(
         slug=slug_path(world.settings, app, release),
         env=releases.config(world.vault, app, release),
         processes=processes,
+        check=Check(
+            path=check.path if check else "",
+            host=world.settings.app_host(app.name),
+            boot_timeout_s=check.boot_timeout_s if check else BOOT_TIMEOUT_S,
+        ),
+        cycles=settings.has_feature(conn, app.id, settings.DAILY_CYCLING),
     )
 
 
@@ -96,7 +106,7 @@ def route_table(conn: Connection, where: Settings, conductor: Conductor) -> Rout
     routes = []
     for app in apps.all(conn):
         head = releases.head(conn, app.id)
-        web = [dyno for dyno in conductor.dynos(app.id) if dyno.name.type == "web"]
+        web = [each for each in conductor.dynos(app.id) if each.name.type == "web" and each.serving]
         scale = settings.quantities(conn, app.id).get("web")
         servers = tuple(
             Server(name=str(dyno.name), instance=dyno.instance, host=dyno.host, port=dyno.port)

@@ -11,18 +11,24 @@ import ipaddress
 import os
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from oriel import faults
+from oriel.egress.oneway import OneWay
 from oriel.egress.rules import IPAddress, Refused, Rules, literal
 
 RESOLVE_S = 5.0
 CONNECT_S = 5.0
 ADDRESSES_MAX = 8
 READ_LIMIT = 64 * 1024
-_THREADS = 4
+_THREADS = 32
+"""Names that are looked up at the same time: some of them may never be answered."""
+CHAIN_MAX = 11
+"""Certificates of a chain: Heroku's nine between the receiver's own and its root."""
+_Made = TypeVar("_Made")
 
 
 class Unreachable(faults.Unavailable):
@@ -56,6 +62,7 @@ class Dialer:
         self._ca_file = ca_file
         self._contexts: dict[bool, ssl.SSLContext] = {}
         self._resolving = ThreadPoolExecutor(_THREADS, "egress-resolve")
+        self._asked: dict[str, asyncio.Future[list[IPAddress]]] = {}
 
     def close(self) -> None:
         """Stop; a name that is being looked up is not waited for."""
@@ -77,13 +84,36 @@ class Dialer:
 
     async def tcp(self, host: str, port: int, timeout_s: float = CONNECT_S) -> Line:
         """A connection; raises Refused or Unreachable."""
-        return await self._connect(host, port, None, timeout_s)
+        return await self._connect(host, port, timeout_s, lambda at: _line(at, port, None, None))
 
     async def tls(
         self, host: str, port: int, *, verify: bool = True, timeout_s: float = CONNECT_S
     ) -> Line:
         """The same with TLS: SNI, and a certificate that is checked unless `verify` is False."""
-        return await self._connect(host, port, await self._context(verify), timeout_s)
+        context, name = await self._context(verify), host.strip("[]")
+        return await self._connect(host, port, timeout_s, lambda at: _line(at, port, context, name))
+
+    async def one_way(
+        self,
+        host: str,
+        port: int,
+        *,
+        tls: bool = False,
+        verify: bool = True,
+        timeout_s: float = CONNECT_S,
+        stall_s: float = 30.0,
+    ) -> OneWay:
+        """A connection that only sends; one that acknowledges nothing for long breaks: for twice
+        `stall_s`, for who asks it sooner."""
+        context = await self._context(verify) if tls else None
+
+        async def opened(address: IPAddress) -> OneWay:
+            made = await _connected(address, port, stall_s)
+            if context:
+                made = await _handshaken(made, context, host.strip("[]"))
+            return OneWay(made, str(address))
+
+        return await self._connect(host, port, timeout_s, opened)
 
     async def udp(self, host: str, port: int) -> socket.socket:
         """A connected, non-blocking datagram socket; raises Refused or Unreachable."""
@@ -98,19 +128,17 @@ class Dialer:
         return made
 
     async def _connect(
-        self, host: str, port: int, context: ssl.SSLContext | None, timeout_s: float
-    ) -> Line:
+        self,
+        host: str,
+        port: int,
+        timeout_s: float,
+        opened: Callable[[IPAddress], Awaitable[_Made]],
+    ) -> _Made:
         failure: Unreachable | None = None
         for address in await self.addresses(host):
             try:
                 async with asyncio.timeout(timeout_s):
-                    reader, writer = await asyncio.open_connection(
-                        str(address),
-                        port,
-                        limit=READ_LIMIT,
-                        ssl=context,
-                        server_hostname=host.strip("[]") if context else None,
-                    )
+                    return await opened(address)
             except TimeoutError:
                 failure = Unreachable(f"{host}:{port} does not answer within {timeout_s:g} s.")
             except ssl.SSLCertVerificationError as error:
@@ -120,21 +148,32 @@ class Dialer:
                 failure = Unreachable(f"TLS with {host}:{port} failed: {error.reason or error}.")
             except OSError as error:
                 failure = Unreachable(_said(host, port, error))
-            else:
-                return Line(reader, writer, str(address))
         raise failure or Unreachable(f"{host} has no address.")
 
     async def _resolve(self, host: str, timeout_s: float) -> Sequence[IPAddress]:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(timeout_s):
-                rows = await loop.run_in_executor(self._resolving, _look_up, host)
+                return await asyncio.shield(self._look_up(host))
         except TimeoutError:
             raise Unreachable(f"The name {host[:200]} is not found in {timeout_s:g} s.") from None
         except (OSError, UnicodeError) as error:
             said = error.strerror if isinstance(error, OSError) and error.strerror else "no name"
             raise Unreachable(f"The name {host[:200]} is not found: {said}.") from None
-        return rows
+
+    def _look_up(self, host: str) -> asyncio.Future[list[IPAddress]]:
+        """One look-up of a name at a time: a name that is never answered takes one thread."""
+        asked = self._asked.get(host)
+        if asked is None:
+            loop = asyncio.get_running_loop()
+            asked = self._asked[host] = loop.run_in_executor(self._resolving, _look_up, host)
+            asked.add_done_callback(lambda done: self._answered(host, done))
+        return asked
+
+    def _answered(self, host: str, done: asyncio.Future[list[IPAddress]]) -> None:
+        self._asked.pop(host, None)
+        if not done.cancelled():
+            # Nobody may be waiting any more: then nobody minds.
+            done.exception()
 
     async def _context(self, verify: bool) -> ssl.SSLContext:
         found = self._contexts.get(verify)
@@ -143,6 +182,77 @@ class Dialer:
             found = await asyncio.to_thread(_context, self._ca_file, verify)
             self._contexts[verify] = found
         return found
+
+
+async def _line(
+    address: IPAddress, port: int, context: ssl.SSLContext | None, name: str | None
+) -> Line:
+    reader, writer = await asyncio.open_connection(
+        str(address), port, limit=READ_LIMIT, ssl=context, server_hostname=name
+    )
+    line = Line(reader, writer, str(address))
+    if context:
+        try:
+            _check_depth(writer.get_extra_info("ssl_object"), context)
+        except BaseException:
+            line.close()
+            raise
+    return line
+
+
+async def _connected(address: IPAddress, port: int, stall_s: float) -> socket.socket:
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    made = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(2000 * stall_s))
+        await asyncio.get_running_loop().sock_connect(made, (str(address), port))
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+async def _handshaken(made: socket.socket, context: ssl.SSLContext, name: str) -> ssl.SSLSocket:
+    """TLS on a connected socket, which it takes over."""
+    try:
+        secure = context.wrap_socket(made, server_hostname=name, do_handshake_on_connect=False)
+    except BaseException:
+        made.close()
+        raise
+    try:
+        while True:
+            try:
+                secure.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await _ready(secure.fileno(), writing=False)
+            except ssl.SSLWantWriteError:
+                await _ready(secure.fileno(), writing=True)
+        _check_depth(secure, context)
+    except BaseException:
+        secure.close()
+        raise
+    return secure
+
+
+async def _ready(fd: int, *, writing: bool) -> None:
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    (loop.add_writer if writing else loop.add_reader)(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        (loop.remove_writer if writing else loop.remove_reader)(fd)
+
+
+def _check_depth(secure: Any, context: ssl.SSLContext) -> None:
+    """OpenSSL's own limit is a hundred. Where Python does not give the chain, that is it."""
+    if context.verify_mode == ssl.CERT_NONE:
+        return
+    chain = getattr(getattr(secure, "_sslobj", None), "get_verified_chain", None)
+    if chain and len(chain()) > CHAIN_MAX:
+        raise Untrusted("certificate chain too long")
 
 
 def _look_up(host: str) -> list[IPAddress]:

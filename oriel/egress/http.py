@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urljoin, urlsplit
 
 from oriel import __version__, faults
@@ -48,11 +48,15 @@ def head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
 
 
 async def exchange(line: Line, request: bytes, *, body_max: int = BODY_BYTES_MAX) -> Answer:
-    """Send a whole request, read the answer; the caller bounds the time."""
+    """Send a whole request, read the answer; the caller bounds the time.
+
+    An answer may come before all was sent, and its sender then hang up: it counts all the same.
+    """
     try:
         line.writer.write(request)
-        await line.writer.drain()
-        return await _answer(line.reader, body_max)
+        answer = await _answer(line.reader, body_max)
+        unsent = line.writer.transport.get_write_buffer_size()
+        return replace(answer, reusable=False) if unsent else answer
     except (asyncio.LimitOverrunError, ValueError):
         raise Garbled("The answer is not HTTP.") from None
     except asyncio.IncompleteReadError as error:

@@ -59,6 +59,11 @@ _data_option = click.option(
     multiple=True,
     help="Drains may connect there, though it is this machine; '' for nowhere. May be repeated.",
 )
+@click.option(
+    "--isolation",
+    type=click.Choice([settings.ISOLATION, settings.NO_ISOLATION]),
+    help="none: apps may do whatever their user may; for development only.",
+)
 @click.option("--insecure-http", is_flag=True, help="Allow the API beyond loopback without TLS.")
 def up(data: Path | None, **flags: Any) -> int:
     """Start the platform in the foreground.
@@ -93,6 +98,7 @@ def doctor(data: Path | None, api: str | None, web: str | None, as_json: bool) -
         parse_address(web, "--web"),
         SystemClock(),
         os.environ,
+        isolation=kept.isolation if kept else settings.ISOLATION,
     )
     findings = doctors.judge(machine)
     _show(findings, as_json=as_json)

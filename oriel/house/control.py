@@ -13,11 +13,14 @@ import contextlib
 import json
 import logging
 import os
+import pwd
+import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -39,8 +42,8 @@ from oriel.logplex.client import Logplex
 from oriel.manifold import Conductor
 from oriel.manifold.local.launcher import LocalLauncher
 from oriel.people.throttle import Throttle
-from oriel.router import Listen, Router
-from oriel.sandbox import Sandboxes
+from oriel.router import Listen, Router, unprivileged_user
+from oriel.sandbox import Openings, Sandboxes
 from oriel.store.database import Database
 
 UID_BASE = 0x4F520000
@@ -109,7 +112,9 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
         stack.callback(db.close)
         vault = await _vault(db, Path(kept.key_file) if kept.key_file else data / "master.key")
         logplex = Logplex(layout.logplex_socket)
-        sandboxes = Sandboxes()
+        sandboxes = Sandboxes(
+            data, openings=_openings(kept), isolated=kept.isolation != house_settings.NO_ISOLATION
+        )
         await sandboxes.start()
         stack.push_async_callback(sandboxes.close)
         router = Router(
@@ -207,9 +212,37 @@ async def _vault(db: Database, key_file: Path) -> Vault:
     return vaults.load_or_create(key_file)
 
 
+def _openings(kept: house_settings.Settings) -> Openings:
+    """Dynos may come where everybody may, to apps' own addresses and the API's; to them comes the
+    router.
+    """
+    doors = {each.port for each in (kept.web, kept.api) if not each.is_loopback}
+    user = unprivileged_user()
+    visitors = (pwd.getpwnam(user).pw_uid,) if user else ()
+    return Openings(tuple(sorted(doors)), visitors)
+
+
 def _build_environment() -> Environment:
-    """The proxy and mirror that `oriel up` was started with hold for builds too."""
-    return Environment({name: os.environ[name] for name in BUILD_VARIABLES if name in os.environ})
+    """The proxy and mirror that `oriel up` was started with hold for builds too, and are reached
+    from them on this machine's loopback as well, though nothing else of it is.
+    """
+    env = {name: os.environ[name] for name in BUILD_VARIABLES if name in os.environ}
+    return Environment(
+        env,
+        reach=loopback_ports(value for name, value in env.items() if name.lower() != "no_proxy"),
+    )
+
+
+def loopback_ports(values: Iterable[str]) -> tuple[int, ...]:
+    """The ports of the URLs in these values that are on this machine's loopback."""
+    found: set[int] = set()
+    for word in (word for value in values for word in re.split(r"[\s,]+", value)):
+        with contextlib.suppress(ValueError):
+            url = urlsplit(word if "://" in word else f"http://{word}")
+            port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+            if port and (url.hostname or "") in ("localhost", "127.0.0.1", "::1"):
+                found.add(port)
+    return tuple(sorted(found))
 
 
 async def _stop_dynos(world: World) -> None:

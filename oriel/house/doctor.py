@@ -12,6 +12,7 @@ from typing import Literal
 
 from oriel.house.preflight import PROGRAMS
 from oriel.house.probes import Machine
+from oriel.house.settings import NO_ISOLATION
 
 State = Literal["ok", "warn", "fail"]
 
@@ -53,7 +54,7 @@ def judge(machine: Machine) -> tuple[Finding, ...]:
         _isolation(machine),
         _overlay(machine),
         _cgroups(machine),
-        _network(),
+        _network(machine),
         _data(machine),
         _disk(machine),
         _files(machine),
@@ -154,6 +155,13 @@ def _user_namespaces(machine: Machine) -> Finding:
 
 
 def _isolation(machine: Machine) -> Finding:
+    if machine.isolation == NO_ISOLATION:
+        return Finding(
+            "isolation",
+            "warn",
+            "--isolation none: every app can do what its user can, and nothing limits it.",
+            f"Type: {_sudo(machine)}oriel up --isolation bubblewrap",
+        )
     if machine.root and machine.staging == "root":
         return Finding("isolation", "ok", "As root: each app has a user of its own.")
     if machine.root:
@@ -196,20 +204,32 @@ def _cgroups(machine: Machine) -> Finding:
         return Finding(
             "cgroups",
             "warn",
-            f"cgroups {machine.cgroups}, not writable here: a dyno's memory is not limited.",
+            f"cgroups {machine.cgroups}, not writable here: a dyno's memory is measured, not "
+            "limited.",
             "Type: systemd-run --user --scope -p Delegate=yes oriel up",
         )
-    return Finding("cgroups", "ok", f"cgroups {machine.cgroups}, writable.")
+    return Finding("cgroups", "ok", f"cgroups {machine.cgroups}, writable: dynos have hard limits.")
 
 
-def _network() -> Finding:
-    return Finding(
-        "network",
-        "warn",
-        "Dynos share this machine's network in this version of Oriel: they reach what listens on "
-        "its loopback, other apps too.",
-        "Run only apps here whose authors you trust.",
+def _network(machine: Machine) -> Finding:
+    if machine.network:
+        return Finding(
+            "network",
+            "ok",
+            "Each dyno has a network of its own: it reaches the internet, and neither other dynos "
+            "nor this machine.",
+        )
+    shared = (
+        f"Dynos share this machine's network ({machine.network_why}): they reach what listens on "
+        "its loopback, other apps too."
     )
+    if not machine.root:
+        fix = "Type: sudo oriel up; or run only apps whose authors you trust."
+    elif "nftables" in machine.network_why:
+        fix = "Type: apt-get install nftables"
+    else:
+        fix = "In a container, allow it CAP_NET_ADMIN and veth devices."
+    return Finding("network", "warn", shared, fix)
 
 
 def _data(machine: Machine) -> Finding:
@@ -299,9 +319,10 @@ def _docker(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             "forwarding",
             "warn",
-            "The firewall drops what is forwarded (a Docker engine sets that): dynos with "
-            "networks of their own would not reach the internet.",
-            f"Type: {_sudo(machine)}iptables -P FORWARD ACCEPT",
+            "The firewall drops what is forwarded (a Docker engine sets that): dynos do not reach "
+            "the internet.",
+            f"Type: {_sudo(machine)}iptables -I FORWARD -i 'or+' -j ACCEPT && {_sudo(machine)}"
+            "iptables -I FORWARD -o 'or+' -m state --state ESTABLISHED,RELATED -j ACCEPT",
         )
     elif machine.docker and machine.forward_policy is None:
         yield Finding(

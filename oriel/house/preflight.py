@@ -18,7 +18,7 @@ from pathlib import Path
 
 from oriel import faults
 from oriel.house.layout import Layout
-from oriel.house.settings import Settings
+from oriel.house.settings import NO_ISOLATION, Settings
 from oriel.lexicon import Address
 from oriel.sandbox import capabilities
 
@@ -29,7 +29,13 @@ PROGRAMS = {"bwrap": "bubblewrap", "haproxy": "haproxy", "git": "git"}
 """What the platform runs, and the package that it comes in."""
 
 
-SHARED_NETWORK = "dynos share this machine's network; run only apps that you trust."
+SHARED_NETWORK = "dynos share this machine's network ({why}); run only apps that you trust."
+NO_LIMITS = "no control group can be written; dynos' memory is only measured."
+NOT_ISOLATED = (
+    "WARNING: --isolation none. Every app can read and change what its user can, this platform's "
+    "own files among them where Oriel is not root, and nothing limits it. For development only; "
+    "oriel up --isolation bubblewrap ends it."
+)
 SAME_USER = "not root, so all apps run as your user; bubblewrap alone keeps them apart."
 
 LOCK_TRIES = 40
@@ -53,17 +59,25 @@ def refuse_without_programs(path: str, *, root: bool) -> None:
         )
 
 
-def refuse_without_sandboxes() -> tuple[str, ...]:
-    """Sandboxes must work; returns sentences about what this machine cannot give apps."""
+def refuse_without_sandboxes() -> capabilities.Capabilities:
+    """Sandboxes must work; returns what this machine can give apps."""
     able = capabilities.look()
     if not able.user_namespaces or (os.geteuid() == 0 and able.staging != "root"):
         raise faults.Unavailable(
             "Apps cannot be isolated on this machine. " + " ".join(able.why),
             hint="Type: oriel doctor, for what to do about it.",
         )
-    if os.geteuid() == 0:
-        return (*able.why, SHARED_NETWORK)
-    return (*able.why, SAME_USER, SHARED_NETWORK)
+    return able
+
+
+def weaker_grounds(able: capabilities.Capabilities, isolation: str) -> tuple[str, ...]:
+    """Sentences about what apps are not kept from, here and as it was asked for."""
+    if isolation == NO_ISOLATION:
+        return (NOT_ISOLATED, *able.why)
+    shared = () if able.network else (SHARED_NETWORK.format(why=able.network_why),)
+    limits = () if able.cgroups else (NO_LIMITS,)
+    same = () if os.geteuid() == 0 else (SAME_USER,)
+    return (*able.why, *same, *shared, *limits)
 
 
 def make_data_directory(data: Path) -> Layout:

@@ -21,6 +21,7 @@ from oriel.clock import Clock
 from oriel.house import preflight
 from oriel.house.door import Visitor
 from oriel.house.layout import Layout
+from oriel.house.settings import ISOLATION
 from oriel.lexicon import Address
 from oriel.sandbox import capabilities
 
@@ -84,6 +85,12 @@ class Machine:
     cgroups: str
     """`v2`, `v1`, or `` for none."""
     cgroup_writable: bool
+    network: bool
+    """Whether dynos can have networks of their own."""
+    network_why: str
+    """Why not."""
+    isolation: str
+    """What `oriel up` was asked for last."""
     docker: bool
     forward_policy: str | None
     """Of iptables' FORWARD chain, None where it may not be read."""
@@ -91,7 +98,12 @@ class Machine:
 
 
 def look(
-    data: Path, api: Address, web: Address, clock: Clock, environ: Mapping[str, str]
+    data: Path,
+    api: Address,
+    web: Address,
+    clock: Clock,
+    environ: Mapping[str, str],
+    isolation: str = ISOLATION,
 ) -> Machine:
     """Look at this machine."""
     path = preflight.search_path(environ.get("PATH", ""))
@@ -122,6 +134,9 @@ def look(
         clock_synchronised=_synchronised(),
         cgroups=version,
         cgroup_writable=writable,
+        network=able.network,
+        network_why=able.network_why,
+        isolation=isolation,
         docker=os.path.exists("/sys/class/net/docker0") or os.path.exists("/run/docker.sock"),
         forward_policy=_forward_policy(path),
         ports=_ports(data, api, web),

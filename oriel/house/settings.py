@@ -23,6 +23,9 @@ VERSION = 1
 DEFAULT_API = "127.0.0.1:5050"
 DEFAULT_WEB = "127.0.0.1:8080"
 
+ISOLATION = "bubblewrap"
+NO_ISOLATION = "none"
+
 BESIDE = "sqlite:///oriel.db"
 """How a database in the data directory itself is kept, so that the directory can be moved."""
 
@@ -43,7 +46,8 @@ class Settings:
     tls_cert: str | None = None
     tls_key: str | None = None
     key_file: str | None = None
-    isolation: str = "bubblewrap"
+    isolation: str = ISOLATION
+    """Or NO_ISOLATION, for development: apps may do what their user may."""
     allow_egress: tuple[str, ...] = ()
     """Networks that drains may connect to though they are this machine or its own."""
 
@@ -102,7 +106,7 @@ class Settings:
                 tls_cert=read.get("tls_cert"),
                 tls_key=read.get("tls_key"),
                 key_file=read.get("key_file"),
-                isolation=str(read.get("isolation", "bubblewrap")),
+                isolation=_isolation(str(read.get("isolation", ISOLATION))),
                 allow_egress=tuple(map(str, read.get("allow_egress", ()))),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -125,6 +129,7 @@ class Flags:
     tls_key: str | None = None
     insecure_http: bool = False
     allow_egress: tuple[str, ...] = ()
+    isolation: str | None = None
 
 
 def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
@@ -144,6 +149,7 @@ def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
         tls_cert=_absolute(flags.tls_cert, base.tls_cert),
         tls_key=_absolute(flags.tls_key, base.tls_key),
         insecure_http=flags.insecure_http,
+        isolation=_isolation(flags.isolation) if flags.isolation else base.isolation,
         allow_egress=_networks(flags.allow_egress) if flags.allow_egress else base.allow_egress,
     )
     _refuse_unsafe(settled)
@@ -210,6 +216,15 @@ def _refuse_unsafe(settings: Settings) -> None:
         hint="Give --tls-cert CERT.pem --tls-key KEY.pem, or --insecure-http to do it all the same "
         "(behind a proxy that ends TLS, say).",
     )
+
+
+def _isolation(text: str) -> str:
+    if text not in (ISOLATION, NO_ISOLATION):
+        raise faults.Invalid(
+            f"--isolation {text!r} is nothing that Oriel has.",
+            hint=f"Type: oriel up --isolation {ISOLATION} (or {NO_ISOLATION}, for development)",
+        )
+    return text
 
 
 def _domain(text: str) -> str | None:

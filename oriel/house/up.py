@@ -26,6 +26,7 @@ from oriel.house.layout import Layout
 from oriel.house.programs import Commands
 from oriel.house.settings import Flags, Settings
 from oriel.house.supervisor import Mode, Supervisor
+from oriel.sandbox import Capabilities
 
 DOWN_TIMEOUT_S = 240.0
 FILES_MAX = 131_072
@@ -52,10 +53,10 @@ def up(data: Path, flags: Flags, outside: Surroundings) -> int:
     """Run the platform in the foreground; returns the exit code. Raises Faults before it starts."""
     os.umask(0o077)
     path = preflight.search_path(outside.environ.get("PATH", ""))
-    caveats: tuple[str, ...] = ()
+    able: Capabilities | None = None
     if outside.commands is programs.real:
         preflight.refuse_without_programs(path, root=os.geteuid() == 0)
-        caveats = preflight.refuse_without_sandboxes()
+        able = preflight.refuse_without_sandboxes()
     directory = data.expanduser().absolute()
     # Flags that are wrong are refused before anything is made on disk.
     preflight.refuse_missing_files(settings.settle(flags, None, directory))
@@ -65,6 +66,7 @@ def up(data: Path, flags: Flags, outside: Surroundings) -> int:
         chosen = settings.settle(flags, kept, layout.data)
         preflight.refuse_missing_files(chosen)
         _refuse_used_ports(layout, chosen, kept)
+        caveats = preflight.weaker_grounds(able, chosen.isolation) if able else ()
         return _supervise(layout, chosen, kept, outside, Mode.RUN, caveats)
 
 

@@ -67,6 +67,12 @@ def of_app(conn: Connection, app_id: str, limit: int = 50, before: int | None = 
     return [_act(row) for row in conn.execute(statement)]
 
 
+def up_to(conn: Connection, app_id: str, moment: datetime, limit: int = 50) -> list[Act]:
+    """An app's newest acts of those until a moment, newest first."""
+    statement = _acts_newest.where(acts.c.app_id == app_id, acts.c.at <= moment).limit(limit)
+    return [_act(row) for row in conn.execute(statement)]
+
+
 def with_verbs(conn: Connection, app_id: str, verbs: Sequence[str]) -> list[Act]:
     """An app's acts of some verbs, oldest first."""
     statement = _acts_of_verbs.where(acts.c.app_id == app_id, acts.c.verb.in_(verbs))

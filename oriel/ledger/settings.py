@@ -1,6 +1,7 @@
-"""Owns how many of each process type an app is to run. Must not know what runs.
+"""Owns what is set of an app that is in no release: how many of each process type are to run, its
+features, its check. Must not know what runs.
 
-No release holds it: scaling is an act, and the row here is the fold of those acts.
+Each change is an act, and the row here is the fold of those acts.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from oriel.faults import Invalid
-from oriel.ledger.tables import formations
+from oriel.ledger.tables import app_checks, app_features, formations
 from oriel.lexicon import Malformed, ProcessType
 
 SIZE = "standard-1x"
@@ -52,3 +53,69 @@ def set_scale(
     row = (formations.c.app_id == app_id) & (formations.c.type == type)
     if not conn.execute(update(formations).where(row).values(values)).rowcount:
         conn.execute(insert(formations).values(app_id=app_id, type=type, **values))
+
+
+PREBOOT = "preboot"
+DAILY_CYCLING = "daily-cycling"
+"""The features by name; what they do is told in `control.features`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """A feature that was switched on or off for an app."""
+
+    enabled: bool
+    at: datetime
+
+
+def features(conn: Connection, app_id: str) -> dict[str, Feature]:
+    """Every feature that was ever switched, by name."""
+    rows = conn.execute(select(app_features).where(app_features.c.app_id == app_id))
+    return {row.name: Feature(row.enabled, row.updated_at) for row in rows}
+
+
+def has_feature(conn: Connection, app_id: str, name: str) -> bool:
+    """Whether the app has switched the feature on."""
+    switched = features(conn, app_id).get(name)
+    return switched is not None and switched.enabled
+
+
+def set_feature(conn: Connection, app_id: str, name: str, enabled: bool, now: datetime) -> None:
+    """Switch a feature on or off."""
+    values = {"enabled": enabled, "updated_at": now}
+    row = (app_features.c.app_id == app_id) & (app_features.c.name == name)
+    if not conn.execute(update(app_features).where(row).values(values)).rowcount:
+        conn.execute(insert(app_features).values(app_id=app_id, name=name, **values))
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSetting:
+    """How an app's web dynos show that they are up, and how long they may take."""
+
+    path: str
+    """Empty: their port alone counts."""
+    boot_timeout_s: int
+
+
+def check(conn: Connection, app_id: str) -> CheckSetting | None:
+    """What was set; None where nothing was."""
+    row = conn.execute(select(app_checks).where(app_checks.c.app_id == app_id)).one_or_none()
+    return CheckSetting(row.path, row.boot_timeout_s) if row else None
+
+
+def set_check(conn: Connection, app_id: str, wanted: CheckSetting, now: datetime) -> None:
+    """From now on it is that."""
+    unset_check(conn, app_id)
+    conn.execute(
+        insert(app_checks).values(
+            app_id=app_id,
+            path=wanted.path,
+            boot_timeout_s=wanted.boot_timeout_s,
+            updated_at=now,
+        )
+    )
+
+
+def unset_check(conn: Connection, app_id: str) -> None:
+    """Back to what nobody set."""
+    conn.execute(delete(app_checks).where(app_checks.c.app_id == app_id))

@@ -117,3 +117,21 @@ release_statuses = Table(
     Column("at", Moment, nullable=False),
     Column("mac", LargeBinary, nullable=False),
 )
+
+app_features = Table(
+    "app_features",
+    metadata,
+    Column("app_id", Text, ForeignKey("apps.id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("enabled", Boolean, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+)
+
+app_checks = Table(
+    "app_checks",
+    metadata,
+    Column("app_id", Text, ForeignKey("apps.id"), primary_key=True),
+    Column("path", Text, nullable=False),
+    Column("boot_timeout_s", Integer, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+)

@@ -10,28 +10,39 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
-from oriel.clock import Clock, jittered, new_id
+from oriel.clock import Clock
 from oriel.faults import NotFound, Unavailable
 from oriel.formation import diff
 from oriel.lexicon import Actor, DynoName
-from oriel.manifold import backoff, events, past
-from oriel.manifold.dyno import BOOT_TIMEOUT_S, Dyno, Wish
-from oriel.manifold.launcher import Found, Launcher, LaunchSpec
-from oriel.manifold.life import Instance, Reaches, accepts
-from oriel.manifold.machine import Life
-from oriel.manifold.roster import Roster, Slot
+from oriel.manifold import adoption, past, switch
+from oriel.manifold.cause import Cause
+from oriel.manifold.dyno import EXIT_TIMEOUT_S, Dyno, Wish
+from oriel.manifold.events import Notes
+from oriel.manifold.launcher import Found, Launcher, Usage
+from oriel.manifold.life import Instance
+from oriel.manifold.machine import LEAVING, Life
+from oriel.manifold.probe import Reaches
+from oriel.manifold.probe import reaches as reaches_now
+from oriel.manifold.roster import Rising, Roster, Slot
+from oriel.manifold.seats import Seats, spec_of
+from oriel.manifold.watch import Watchers
 from oriel.sandbox.confinement import Exit
 from oriel.store.database import Database
 
 TAKEN_WITHIN_S = 5.0
 """How long a restart or stop waits to be on record before it is answered. Only where the disk is
-full, or a launch is under way, it is not: then it is still carried out, but a kill may lose it.
+full it is not: then it is still carried out, but a kill may lose it.
 """
 
 FORGET_TIMEOUT_S = 60.0
 """How long the dynos of a destroyed app may take to go: R12, and their last words."""
+
+LOOKS_PARALLEL = 8
+"""How many instances are looked at at once."""
 
 _log = logging.getLogger("oriel.manifold.conductor")
 
@@ -47,103 +58,210 @@ class Conductor:
         clock: Clock,
         changed: Callable[[str], None],
         before_stop: Callable[[str], Awaitable[None]] | None = None,
-        reaches: Reaches = accepts,
+        reaches: Reaches = reaches_now,
     ) -> None:
         """`changed` is called with an app's id whenever its dynos are not what they were.
 
         `before_stop` is awaited before a web dyno gets SIGTERM: comes back when no new request
-        is sent to it. `reaches` says whether a web dyno accepts connections.
+        is sent to it. `reaches` says whether a web dyno is up.
         """
         self._launcher = launcher
         self._db = db
         self._clock = clock
         self._tell_changed = changed
-        self._before_stop = before_stop or _nothing
-        self._reaches = reaches
-        self._apps: dict[str, Roster] = {}
+        self._seats = Seats(
+            launcher=launcher,
+            db=db,
+            clock=clock,
+            notify=self._notify,
+            before_stop=before_stop or _nothing,
+            reaches=reaches,
+        )
+        self.watchers = Watchers()
+        """Who waits for the dynos of an app to change."""
         self._forgotten: set[str] = set()
-        self._instances: dict[str, Instance] = {}
-        """Every one that is not yet cleaned away."""
         self._moved = asyncio.Event()
-        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def start(self) -> None:
         """Adopt what runs, record the ends that nobody saw, clear what was left. Stops nothing
         that should run.
         """
-        self._launcher.listen(self._exited)
+        self._launcher.listen(self._seats.exited, self._seats.over_quota)
         left = await past.look(self._launcher, self._db)
         # No await up to here: an end that is told finds its instance.
         for found, entry in left.living:
-            self._adopt(found, entry)
+            adoption.adopt(self._seats, found, entry)
         for entry in left.resting:
-            self._lay(entry)
+            adoption.lay(self._seats, entry)
         for found, is_awaited in left.remains:
             await self._clear(found, is_awaited=is_awaited)
 
     async def close(self) -> None:
         """Stop watching. Every dyno goes on."""
-        for app in self._apps.values():
-            for slot in app.slots.values():
-                slot.rest()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*[each.leave() for each in self._instances.values()])
+        await self._seats.close()
 
     async def wish(self, wish: Wish, *, by: Actor) -> None:
-        """Take up the newest wish of an app; comes back when the orders are given."""
+        """Take up the newest wish of an app; comes back when the orders are given.
+
+        Web dynos of its release that `preboot` started take over; of another, they go.
+        """
         if wish.app_id in self._forgotten:
             return
-        app = self._app(wish.app_id)
-        app.wish = wish
+        app = self._seats.app(wish.app_id)
+        before, app.wish = app.wish, wish
+        self._settle_rising(app, wish, by)
         orders = diff(wish.quantities, app.slots)
         for name in orders.stop:
-            self._retire(app, app.slots.pop(name), f"scaled down by {by.email}")
+            self._seats.retire(app, app.slots.pop(name), Cause("scaled", by=by.email))
         for slot in app.slots.values():
-            self._keep_or_replace(app, slot, wish, by)
+            self._seats.keep_or_replace(app, slot, wish, by)
+        is_new = before is None or before.release != wish.release
+        cause = (
+            Cause("deployed", release=wish.release, by=by.email)
+            if is_new
+            else Cause("scaled_up", by=by.email)
+        )
         for name in orders.start:
             slot = app.slots[name] = Slot(name)
-            self._start(app, slot)
+            self._seats.start(app, slot, cause)
         self._notify(wish.app_id)
+
+    def _settle_rising(self, app: Roster, wish: Wish, by: Actor) -> None:
+        rising = app.rising
+        if rising is None:
+            return
+        if rising.release == wish.release:
+            switch.take_over(app, wish, by.email)
+        elif rising.release < wish.release or not rising.is_awaited:
+            switch.abandon(app, Cause("new_release", release=wish.release, by=by.email))
+
+    async def preboot(self, wish: Wish, *, by: Actor) -> str:
+        """Start the web dynos of a release beside those that serve; says why they did not come up,
+        or nothing when they are healthy.
+
+        Healthy ones wait, unseen by the router, until the next wish of their release lets them
+        take over, or `call_off` ends them. The others are gone when this comes back.
+        """
+        if wish.app_id in self._forgotten:
+            return "the app is gone"
+        app = self._seats.app(wish.app_id)
+        switch.abandon(app, Cause("new_release", release=wish.release, by=by.email))
+        rising = app.rising = Rising(wish.release, wish, is_awaited=True)
+        for number in range(1, wish.quantities.get("web", 0) + 1):
+            name = DynoName("web", number)
+            rising.slots[name] = Slot(name)
+        for slot in rising.slots.values():
+            self._seats.start(app, slot, Cause("deployed", release=wish.release, by=by.email))
+        self._notify(wish.app_id)
+        timeout_s = wish.check.boot_timeout_s + switch.GRACE_S
+        if any(slot.waiting for slot in rising.slots.values()):
+            timeout_s += EXIT_TIMEOUT_S
+
+        def is_decided() -> bool:
+            slots = rising.slots.values()
+            return app.rising is not rising or switch.verdict(slots, is_late=False) != "wait"
+
+        is_late = not await self._within(timeout_s, self._until(is_decided))
+        if app.rising is not rising:
+            return "it was called off"
+        if switch.verdict(rising.slots.values(), is_late=is_late) == "healthy":
+            return ""
+        why = switch.why_not(rising)
+        self.call_off(wish.app_id)
+        return why
+
+    def call_off(self, app_id: str) -> None:
+        """The dynos that `preboot` started go; those that serve go on."""
+        app = self._seats.app(app_id)
+        if app.rising:
+            switch.abandon(app, Cause("not_healthy", release=app.rising.release))
+        self._notify(app_id)
 
     async def restart(self, app_id: str, only: str | None, by: Actor) -> int:
         """Restart all dynos of an app, of a type, or one; how many. NotFound when none is."""
-        app = self._app(app_id)
+        app = self._seats.app(app_id)
         chosen = self._chosen(app, only)
         before = [slot.instance for slot in chosen if slot.instance]
+        cause = Cause("restarted", by=by.email)
         for slot in chosen:
-            slot.crashes, slot.stopped = 0, False
-            self._replace(app, slot, f"restarted by {by.email}")
+            slot.begin_anew()
+            self._seats.replace(app, slot, cause, cause)
         self._notify(app_id)
         await self._taken(before)
         return len(chosen)
 
     async def stop(self, app_id: str, only: str | None, by: Actor) -> int:
         """Stop dynos until a restart or a new release; how many."""
-        app = self._app(app_id)
-        reason = events.STOPPED + by.email
+        app = self._seats.app(app_id)
+        cause = Cause("stopped", by=by.email)
         once = [each for each in app.once if only in (None, each.spec.type, str(each.spec.name))]
         chosen = self._chosen(app, only, none_is_well=bool(once))
         for slot in chosen:
-            slot.stopped = True
+            slot.stopped, slot.asleep = True, False
             slot.rest()
             if slot.instance:
-                slot.instance.stop("down", reason)
+                slot.instance.stop("down", cause)
         for instance in once:
-            instance.stop("down", reason)
+            instance.stop("down", cause)
         self._notify(app_id)
         await self._taken([*once, *(slot.instance for slot in chosen if slot.instance)])
         return len(chosen) + len(once)
 
+    async def idle(self, app_id: str) -> int:
+        """Let the web dynos of an app that are up end until a request comes; how many."""
+        app = self._seats.app(app_id)
+        before = [slot.instance for slot in app.slots.values() if slot.instance]
+        count = self._seats.put_to_sleep(app)
+        self._notify(app_id)
+        await self._taken([each for each in before if each.life.state in LEAVING])
+        return count
+
+    async def unidle(self, app_id: str) -> int:
+        """Begin those again that `idle` let end; how many. They serve once they are up."""
+        count = self._seats.wake(self._seats.app(app_id))
+        self._notify(app_id)
+        return count
+
     def dynos(self, app_id: str) -> tuple[Dyno, ...]:
-        """Every dyno of an app as `ps` shows it, by type and number."""
-        app = self._apps.get(app_id)
+        """Every dyno of an app as `ps` shows it, by type, number and release."""
+        app = self._seats.apps.get(app_id)
         if app is None:
             return ()
-        shown = [slot.instance for slot in app.slots.values() if slot.instance]
-        shown += [each for each in app.once if not each.has_ended]
-        return tuple(sorted((each.dyno() for each in shown), key=lambda dyno: dyno.name))
+        shown = [self._shown(slot, slot.instance) for slot in app.slots.values() if slot.instance]
+        if app.rising:
+            slots = app.rising.slots.values()
+            rising = [self._shown(slot, slot.instance) for slot in slots if slot.instance]
+            shown += [replace(each, serving=False) for each in rising]
+        shown += [each.dyno() for each in app.once if not each.has_ended]
+        return tuple(sorted(shown, key=lambda dyno: (dyno.name, dyno.release)))
+
+    def _shown(self, slot: Slot, instance: Instance) -> Dyno:
+        dyno = replace(instance.dyno(), crashes=slot.crashes)
+        if not slot.retry:
+            return dyno
+        left_s = max(0.0, slot.retry_at_s - self._clock.monotonic_s())
+        return replace(dyno, next_try_at=self._clock.wall() + timedelta(seconds=left_s))
+
+    async def usage(self, app_id: str, only: str | None = None) -> dict[str, Usage]:
+        """What each running instance of an app, or of one dyno, takes now, by instance. One that
+        cannot be looked at is not among them.
+        """
+        app = self._seats.apps.get(app_id)
+        running = [each for each in app.instances() if not each.has_ended] if app else []
+        mine = [each.spec for each in running if only in (None, str(each.spec.name))]
+        turns = asyncio.Semaphore(LOOKS_PARALLEL)
+
+        async def look(instance: str) -> Usage | None:
+            async with turns:
+                try:
+                    return await self._launcher.look(instance)
+                except Exception:
+                    # What else is known of a dyno shall be shown all the same.
+                    _log.exception("what %s takes could not be looked at", instance)
+                    return None
+
+        seen = await asyncio.gather(*[look(spec.instance) for spec in mine])
+        return {spec.instance: it for spec, it in zip(mine, seen, strict=True) if it is not None}
 
     async def run_once(
         self, wish: Wish, command: str, type: str, *, timeout_s: float, name: DynoName
@@ -153,12 +271,12 @@ class Conductor:
         """
         if wish.app_id in self._forgotten:
             raise NotFound(f"{wish.app} is gone.", resource="app", app=wish.app)
-        spec = self._spec(wish, name, command, "standard-1x", once=True)
-        instance = self._instance(spec, Life(once=True), wish.boot_timeout_s)
-        self._app(wish.app_id).once.add(instance)
-        instance.begin()
+        spec = spec_of(wish, name, command, "standard-1x", once=True)
+        instance = self._seats.make(spec, Life(once=True), Notes())
+        self._seats.app(wish.app_id).once.add(instance)
+        instance.begin(Cause("asked"))
         if not await self._within(timeout_s, instance.ended.wait()):
-            instance.stop("down", f"took longer than {timeout_s:.0f} s")
+            instance.stop("down", Cause("too_long", timeout_s=timeout_s))
             await instance.ended.wait()
         if instance.exit is None:
             raise Unavailable(f"{name} {instance.life.reason}.", app=wish.app)
@@ -169,15 +287,17 @@ class Conductor:
     async def forget(self, app_id: str) -> None:
         """Stop everything of an app for good, and wait until nothing is left of it."""
         self._forgotten.add(app_id)
-        app = self._apps.pop(app_id, None) or Roster()
+        app = self._seats.apps.pop(app_id, None) or Roster()
         mine = list(app.instances())
-        for slot in app.slots.values():
+        for slot in app.all_slots():
             slot.rest()
+        app.rising = None
         for instance in mine:
-            instance.stop("down", "the app is gone")
+            instance.stop("down", Cause("destroyed"))
+        self._notify("")
 
         def is_left() -> bool:
-            known = any(each.spec.app_id == app_id for each in self._instances.values())
+            known = any(each.spec.app_id == app_id for each in self._seats.instances.values())
             return known or any(each.is_busy for each in mine)
 
         if not await self._within(FORGET_TIMEOUT_S, self._until(lambda: not is_left())):
@@ -188,182 +308,23 @@ class Conductor:
         try:
             await self._launcher.clean(instance)
         finally:
-            self._instances.pop(instance, None)
+            self._seats.instances.pop(instance, None)
             self._notify("")
 
     async def settled(self, app_id: str, timeout_s: float) -> bool:
-        """Wait until no dyno of the app is starting or stopping; False when that took longer."""
+        """Wait until no dyno of the app is starting or ending; False when that took longer."""
+        moving = {"starting", *LEAVING}
 
         def is_quiet() -> bool:
-            return not any(each.state in ("starting", "stopping") for each in self.dynos(app_id))
+            return not any(each.state in moving for each in self.dynos(app_id))
 
         return await self._within(timeout_s, self._until(is_quiet))
-
-    # --- slots
-
-    def _keep_or_replace(self, app: Roster, slot: Slot, wish: Wish, by: Actor) -> None:
-        instance = slot.instance
-        if instance is None or _fits(instance.spec, wish):
-            if slot.stopped or slot.waiting or slot.retry:
-                return
-            if instance is None or instance.has_ended:
-                self._start(app, slot)  # It ended while nobody could start it again.
-            elif instance.is_leaving:
-                # A kill came between its stop and the start of the one in its place.
-                self._replace(app, slot, instance.life.reason)
-            return
-        slot.crashes, slot.stopped = 0, False
-        is_new = instance.spec.release != wish.release
-        why = f"replaced by v{wish.release}" if is_new else f"changed by {by.email}"
-        self._replace(app, slot, why)
-
-    def _replace(self, app: Roster, slot: Slot, reason: str) -> None:
-        old = slot.instance
-        if old and not old.has_ended:
-            app.leaving.add(old)
-            old.stop("restart", reason)
-        self._start(app, slot)
-
-    def _retire(self, app: Roster, slot: Slot, reason: str) -> None:
-        slot.rest()
-        if slot.instance is None:
-            return
-        if not slot.instance.has_ended:
-            app.leaving.add(slot.instance)
-        slot.instance.stop("down", reason)
-
-    def _start(self, app: Roster, slot: Slot) -> None:
-        """Start a new instance in a slot; with two of its name leaving, when one has gone."""
-        slot.cancel_retry()
-        wish = app.wish
-        if wish is None or wish.slug is None:
-            return
-        slot.waiting = app.is_full(slot.name)
-        if slot.waiting:
-            return
-        process = wish.processes[slot.name.type]
-        spec = self._spec(wish, slot.name, process.command, process.size)
-        ended = slot.instance.life.state if slot.instance and slot.instance.has_ended else ""
-        life = Life(is_web=slot.name.type == "web", before=ended)
-        slot.instance = self._instance(spec, life, wish.boot_timeout_s)
-        slot.instance.begin()
-
-    def _start_later(self, app: Roster, slot: Slot) -> None:
-        delay_s = jittered(backoff.delay_s(slot.crashes))
-
-        async def wait() -> None:
-            await self._clock.sleep(delay_s)
-            slot.retry = None
-            self._start(app, slot)
-
-        slot.retry = self._spawn(wait())
 
     def _chosen(self, app: Roster, only: str | None, *, none_is_well: bool = False) -> list[Slot]:
         chosen = [s for s in app.slots.values() if only in (None, s.name.type, str(s.name))]
         if not chosen and only and not none_is_well:
             raise NotFound(f"There is no dyno {only}.", hint="oriel ps", resource="dyno")
         return chosen
-
-    def _app(self, app_id: str) -> Roster:
-        return self._apps.setdefault(app_id, Roster())
-
-    # --- instances
-
-    def _spec(
-        self, wish: Wish, name: DynoName, command: str, size: str, *, once: bool = False
-    ) -> LaunchSpec:
-        if wish.slug is None:
-            raise NotFound(f"{wish.app} has no code to run yet.", resource="slug", app=wish.app)
-        return LaunchSpec(
-            instance=new_id().replace("-", ""),
-            app_id=wish.app_id,
-            app=wish.app,
-            channel=wish.channel,
-            type=name.type,
-            number=name.number,
-            release=wish.release,
-            uid=wish.uid,
-            command=command,
-            size=size,
-            slug=wish.slug,
-            env=wish.env,
-            once=once,
-        )
-
-    def _instance(
-        self, spec: LaunchSpec, life: Life, boot_timeout_s: float = BOOT_TIMEOUT_S, **more: Any
-    ) -> Instance:
-        instance = Instance(
-            spec,
-            launcher=self._launcher,
-            db=self._db,
-            clock=self._clock,
-            boot_timeout_s=boot_timeout_s,
-            changed=lambda each: self._notify(each.spec.app_id),
-            finished=self._finished,
-            before_stop=self._before_stop,
-            life=life,
-            reaches=self._reaches,
-            **more,
-        )
-        self._instances[spec.instance] = instance
-        return instance
-
-    def _exited(self, instance: str, exit_: Exit) -> None:
-        known = self._instances.get(instance)
-        if known:
-            known.on_exit(exit_)
-
-    def _finished(self, instance: Instance) -> None:
-        """An instance's end is recorded: what follows in its slot?"""
-        app = self._apps.get(instance.spec.app_id)
-        if app is not None:
-            app.dismiss(instance)
-            slot = app.slots.get(instance.spec.name)
-            if slot and slot.waiting:
-                self._start(app, slot)
-            elif slot and slot.instance is instance and instance.life.state == "crashed":
-                slot.crashes = backoff.crashes_after(slot.crashes, instance.lived_s)
-                self._start_later(app, slot)
-        self._notify(instance.spec.app_id)
-
-    # --- what an earlier process left
-
-    def _adopt(self, found: Found, entry: events.Entry) -> None:
-        """Take over an instance of an earlier process, or record how it ended."""
-        spec = found.spec
-        life = Life(
-            state=entry.state,
-            is_web=spec.type == "web",
-            once=spec.once,
-            reason=entry.cause,
-            doomed=entry.state == "starting" and bool(entry.cause),
-        )
-        instance = self._instance(spec, life, since=entry.at, at=found.launched)
-        out = self._app(spec.app_id).seat(instance)
-        if out and out.exit is None and not out.is_leaving:
-            # A kill came between the start of the one and the stop of the other.
-            out.stop("restart", "another took its place")
-        if found.exit is not None:
-            instance.settle(found.exit)
-            return
-        instance.resume()
-        if spec.once:
-            # Whoever waited for it is gone; a release command's release is failed.
-            instance.stop("down", "the platform was restarted")
-
-    def _lay(self, entry: events.Entry) -> None:
-        """A dyno that does not run stays known: one stopped by hand stays down, and of one that
-        crashed it is not the first crash.
-        """
-        app = self._app(entry.app_id)
-        spec = entry.spec()
-        if spec.name in app.slots or spec.once:
-            return
-        instance = self._instance(spec, Life(state=entry.state, reason=entry.cause), since=entry.at)
-        del self._instances[spec.instance]  # Nothing is left of it to be cleaned away.
-        stopped = entry.state == "down"
-        app.slots[spec.name] = Slot(spec.name, instance, crashes=1, stopped=stopped)
 
     async def _clear(self, found: Found, *, is_awaited: bool) -> None:
         """What has been recorded to its end, or was never recorded to have begun."""
@@ -378,6 +339,7 @@ class Conductor:
         self._moved.set()
         self._moved = asyncio.Event()
         if app_id:
+            self.watchers.tell(app_id)
             self._tell_changed(app_id)
 
     async def _taken(self, asked: list[Instance]) -> None:
@@ -401,22 +363,6 @@ class Conductor:
             waiting.cancel()
             alarm.cancel()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
 
 async def _nothing(_: str) -> None:
     return
-
-
-def _fits(spec: LaunchSpec, wish: Wish) -> bool:
-    process = wish.processes.get(spec.type)
-    return (
-        process is not None
-        and spec.release == wish.release
-        and spec.command == process.command
-        and spec.size == process.size
-    )

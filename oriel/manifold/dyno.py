@@ -8,12 +8,24 @@ from datetime import datetime
 from pathlib import Path
 
 from oriel.lexicon import DynoName
+from oriel.manifold.cause import Cause
 
 BOOT_TIMEOUT_S = 60.0
 """How long a web dyno may take to bind its port (heroku-facts D3)."""
 
 EXIT_TIMEOUT_S = 30.0
 """How long a dyno may take from SIGTERM to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How a web dyno shows that it is up, and by when."""
+
+    path: str = ""
+    """What it must answer with 2xx or 3xx; empty: that its port accepts is enough."""
+    host: str = ""
+    """What it is told in the Host header."""
+    boot_timeout_s: float = BOOT_TIMEOUT_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +49,9 @@ class Wish:
     slug: Path | None
     env: Mapping[str, str]
     processes: Mapping[str, Process]
-    boot_timeout_s: float = BOOT_TIMEOUT_S
+    check: Check = Check()
+    cycles: bool = False
+    """Whether each dyno is replaced once a day."""
 
     @property
     def quantities(self) -> dict[str, int]:
@@ -63,6 +77,14 @@ class Dyno:
     port: int | None
     reason: str
     """Why it is in that state, in words; empty where there is nothing to say."""
+    cause: Cause | None = None
+    """The same as data, whether or not there is something to say."""
+    serving: bool = True
+    """False of a web dyno that is started beside those that serve, until they are switched."""
+    crashes: int = 0
+    """In a row."""
+    next_try_at: datetime | None = None
+    """When a crashed one is started again."""
 
     @property
     def id(self) -> str:

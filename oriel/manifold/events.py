@@ -4,21 +4,21 @@ render it, in one transaction. The only statements on `dyno_events`: INSERT and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, insert, or_, select
+from sqlalchemy import Connection, Row, func, insert, select
 
+from oriel.manifold import loops
+from oriel.manifold.cause import Cause
+from oriel.manifold.dyno import Check
 from oriel.manifold.launcher import LaunchSpec
 from oriel.manifold.machine import ENDED, Life, Say, State
 from oriel.manifold.tables import dyno_events
 from oriel.store import outbox
-
-STOPPED = "stopped by "
-"""How the cause of a stop by hand begins: such a dyno stays down over a restart of control."""
 
 _events = dyno_events.c
 _insert = insert(dyno_events)
@@ -37,15 +37,21 @@ _newest_of_names = select(func.max(_events.id)).group_by(_events.app_id, _events
 _resting = (
     select(dyno_events)
     .where(_events.id.in_(_newest_of_names))
-    .where(
-        or_(
-            _events.state == "crashed",
-            and_(_events.state == "down", _events.cause.startswith(STOPPED, autoescape=True)),
-        )
-    )
+    .where(_events.state.in_(("crashed", "down", "idle")))
     .order_by(_events.id)
 )
 _awaited = select(outbox.outbox.c.drain).where(outbox.outbox.c.drain != "").distinct()
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What is kept of an instance so that the next start of control goes on with it."""
+
+    check: Check = Check()
+    crashes: int = 0
+    """In a row, of its name: before it, and with its own once it has crashed."""
+    rising: bool = False
+    """It was begun beside those that served, to be switched to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +67,18 @@ class Entry:
     state: State
     at: datetime
     cause: str
+    """In words."""
+    because: Cause
+    """As data. One of the kind `crash_loop` stands for as many crashes as it counts."""
     command: str
     size: str
     channel: str
     once: bool
+    notes: Notes = Notes()
+    quiet: bool = False
+    """It is no entry yet, but a try that is only counted, should it crash."""
+    began: tuple[datetime, Cause] | None = None
+    """Of such a one, since when and why."""
 
     def spec(self) -> LaunchSpec:
         """What is known of the instance without its directory; enough for its lines."""
@@ -86,7 +100,12 @@ class Entry:
 
 
 def record(
-    conn: Connection, spec: LaunchSpec, life: Life, says: Sequence[Say], now: datetime
+    conn: Connection,
+    spec: LaunchSpec,
+    life: Life,
+    says: Sequence[Say],
+    now: datetime,
+    notes: Notes = Notes(),
 ) -> None:
     """Append that `spec` is now as `life` says, and post its lines."""
     conn.execute(
@@ -100,16 +119,25 @@ def record(
             "release": spec.release,
             "state": life.state,
             "at": now,
-            "cause": life.reason,
-            "detail": {
-                "command": spec.command,
-                "size": spec.size,
-                "channel": spec.channel,
-                "once": spec.once,
-            },
+            "cause": life.cause.words,
+            "detail": detail(spec, life.cause, notes),
         },
     )
     say(conn, spec, says, now)
+
+
+def detail(spec: LaunchSpec, cause: Cause, notes: Notes) -> dict[str, Any]:
+    """What an entry says besides its columns."""
+    return {
+        "command": spec.command,
+        "size": spec.size,
+        "channel": spec.channel,
+        "once": spec.once,
+        "cause": cause.kept(),
+        "crashes": notes.crashes,
+        "rising": notes.rising,
+        "check": asdict(notes.check),
+    }
 
 
 def has(conn: Connection, spec: LaunchSpec, life: Life, now: datetime) -> bool:
@@ -149,12 +177,21 @@ def living(conn: Connection) -> list[Entry]:
     """Every instance whose last entry is not an end, in the order in which they were begun: after
     a kill, some of these have ended, or were never launched.
     """
-    return [_entry(row) for row in conn.execute(_living)]
+    tries = [_try(row) for row in loops.all(conn) if row.is_running]
+    return [_entry(row) for row in conn.execute(_living)] + tries
 
 
 def resting(conn: Connection) -> list[Entry]:
-    """Of each name whose newest entry says that it crashed or was stopped by hand, that entry."""
-    return [_entry(row) for row in conn.execute(_resting)]
+    """Of each name whose newest entry says that it crashed, is idle or was stopped by hand, that
+    entry; of one in a crash loop its newest try.
+    """
+    tries = {(row.app_id, row.name): _try(row) for row in loops.all(conn) if not row.is_running}
+    entries = [_entry(row) for row in conn.execute(_resting)]
+    return [
+        tries.pop((each.app_id, each.name), each)
+        for each in entries
+        if each.state != "down" or each.because.root.kind == "stopped"
+    ]
 
 
 def awaiting_drain(conn: Connection) -> frozenset[str]:
@@ -163,6 +200,25 @@ def awaiting_drain(conn: Connection) -> frozenset[str]:
 
 
 def _entry(row: Row[Any]) -> Entry:
+    return _read(row, row.state, row.at, row.cause)
+
+
+def _try(row: Row[Any]) -> Entry:
+    """A try in a crash loop, as if it were an entry."""
+    if row.is_running:
+        begun = _read(row, "starting", row.began_at, "")
+        begun = replace(begun, quiet=True, began=(begun.at, begun.because))
+        if up_at := row.detail.get("up_at"):
+            at = datetime.fromisoformat(up_at)
+            return replace(begun, state="up", at=at, because=Cause("ready"))
+        return begun
+    because = Cause.from_kept(row.detail["last"]["cause"])
+    rests = _read(row, "crashed", row.last_at or row.began_at, because.words)
+    return replace(rests, because=because, quiet=True)
+
+
+def _read(row: Row[Any], state: State, at: datetime, words: str) -> Entry:
+    kept = row.detail
     return Entry(
         app_id=row.app_id,
         instance=row.instance,
@@ -170,11 +226,23 @@ def _entry(row: Row[Any]) -> Entry:
         type=row.type,
         number=row.number,
         release=row.release,
-        state=row.state,
-        at=row.at,
-        cause=row.cause,
-        command=row.detail["command"],
-        size=row.detail["size"],
-        channel=row.detail["channel"],
-        once=row.detail.get("once", False),
+        state=state,
+        at=at,
+        cause=words,
+        because=Cause.from_kept(kept.get("cause"), words),
+        command=kept["command"],
+        size=kept["size"],
+        channel=kept["channel"],
+        once=kept.get("once", False),
+        notes=Notes(
+            check=_check(kept.get("check")),
+            crashes=int(kept.get("crashes", 0)),
+            rising=bool(kept.get("rising", False)),
+        ),
     )
+
+
+def _check(kept: Any) -> Check:
+    if not isinstance(kept, Mapping):
+        return Check()
+    return Check(str(kept["path"]), str(kept["host"]), float(kept["boot_timeout_s"]))

@@ -16,6 +16,9 @@ from oriel.sandbox.confinement import Exit
 
 IDENTITY_VERSION = 1
 
+MEMORY_TICK_S = 20.0
+"""How often an instance over its quota is told of (heroku-facts C, R14)."""
+
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
@@ -94,7 +97,28 @@ class Found:
     """None while it runs."""
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an instance takes of the machine."""
+
+    memory_bytes: int
+    """Resident, swapped and cached: what its quota counts (heroku-facts C, R14)."""
+    swap_bytes: int
+    cpu_s: float
+    """Of all its processes, since it was started."""
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """An address on which a process of an instance accepts TCP connections."""
+
+    host: str
+    port: int
+
+
 OnExit = Callable[[str, Exit], None]
+OnMemory = Callable[[str, Usage], None]
 
 
 class Launcher(Protocol):
@@ -132,6 +156,16 @@ class Launcher(Protocol):
         """
         ...
 
-    def listen(self, on_exit: OnExit) -> None:
-        """Whom to tell of ends."""
+    async def look(self, instance: str) -> Usage | None:
+        """What it takes now; None of one that is not known or has ended."""
+        ...
+
+    async def listening(self, instance: str) -> tuple[Listening, ...]:
+        """Where its processes accept connections, whether they should or not."""
+        ...
+
+    def listen(self, on_exit: OnExit, on_memory: OnMemory) -> None:
+        """Whom to tell of ends, and of an instance over the memory quota of its size: when it
+        comes to be, and every MEMORY_TICK_S while it is.
+        """
         ...

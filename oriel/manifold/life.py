@@ -2,7 +2,8 @@
 
 A thin shell around `machine`: one task an instance takes its events in turn, so that its states
 are recorded in the order in which they came to be. A state is recorded before its orders are
-carried out, so what a kill interrupts is known. Must not know what follows an end.
+carried out, so what a kill interrupts is known. What takes its time (a launch, the router) is
+waited for beside it, so that a stop is on record at once. Must not know what follows an end.
 """
 
 from __future__ import annotations
@@ -11,50 +12,50 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
-
-from sqlalchemy import Connection
 
 from oriel.clock import Clock
 from oriel.faults import Fault
-from oriel.manifold import command, events, machine
+from oriel.manifold import backoff, command, loops, machine, sizes
+from oriel.manifold.boot import Boot
+from oriel.manifold.cause import Cause
 from oriel.manifold.dyno import EXIT_TIMEOUT_S, Dyno
-from oriel.manifold.launcher import Launched, Launcher, LaunchSpec
-from oriel.manifold.machine import ENDED, Event, Life, Order
+from oriel.manifold.events import Notes
+from oriel.manifold.launcher import Launched, Launcher, LaunchSpec, Usage
+from oriel.manifold.machine import BEGUN, ENDED, LEAVING, Event, Life, Order
+from oriel.manifold.probe import Reaches
+from oriel.manifold.recorder import Recorder, Steady
 from oriel.sandbox.confinement import Exit
 from oriel.store.database import Database
 
 ALIVE_S = 0.5
 """How long a dyno that is no web must live to be up."""
 
-PROBE_FIRST_S = 0.01
-PROBE_MAX_S = 0.25
-PROBE_GROWTH = 1.25
-RECORD_RETRY_S = 1.0
-
 LEAVE_TIMEOUT_S = 0.5
 """How long a web dyno's SIGTERM waits until no new request is sent to it."""
 
+SWITCH_TIMEOUT_S = 60.0  # Where others serve already, and nobody waits for its end.
 LAUNCH_GRACE_S = 5.0
 """How long a launch under way is waited for when control stops."""
-
-Reaches = Callable[[str, int], Awaitable[bool]]
 
 _log = logging.getLogger("oriel.manifold.life")
 
 
-async def accepts(host: str, port: int) -> bool:
-    """Whether something accepts a connection there, now."""
-    try:
-        async with asyncio.timeout(1.0):
-            _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What instances live in, the same for all of them."""
+
+    launcher: Launcher
+    db: Database
+    clock: Clock
+    changed: Callable[[Instance], None]
+    """Told each new state."""
+    finished: Callable[[Instance], None]
+    """Told the end, once, when it is recorded."""
+    before_stop: Callable[[str], Awaitable[None]]
+    """Awaited, with the app's id, before SIGTERM, but not for ever."""
+    reaches: Reaches
 
 
 class Instance:
@@ -63,46 +64,43 @@ class Instance:
     def __init__(
         self,
         spec: LaunchSpec,
+        around: Around,
+        life: Life,
+        notes: Notes,
         *,
-        launcher: Launcher,
-        db: Database,
-        clock: Clock,
-        boot_timeout_s: float,
-        changed: Callable[[Instance], None],
-        finished: Callable[[Instance], None],
-        before_stop: Callable[[str], Awaitable[None]],
-        life: Life | None = None,
         since: datetime | None = None,
         at: Launched | None = None,
-        reaches: Reaches = accepts,
+        quiet: bool | None = None,
+        began: tuple[datetime, Cause] | None = None,
     ) -> None:
-        """`changed` is told each new state, `finished` the end, once, when it is recorded.
-
-        `before_stop` is awaited, with the app's id, before SIGTERM, but not for long. `since` and
-        `at` are given for one that an earlier process began.
-        """
+        """`since`, `at` and `began` are given for one that an earlier process began."""
         self.spec = spec
-        self.life = life or Life(is_web=spec.type == "web", once=spec.once)
-        self.since = since or clock.wall()
+        self.life = life
+        self.since = since or around.clock.wall()
         self.at = at or Launched("", None)
         self.exit: Exit | None = None
         self.ended = asyncio.Event()
-        self._launcher = launcher
-        self._db = db
-        self._clock = clock
-        self._boot_timeout_s = boot_timeout_s
-        self._changed = changed
-        self._finished = finished
-        self._before_stop = before_stop
-        self._reaches = reaches
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._around = around
+        self._launcher = around.launcher
+        self._clock = around.clock
+        if began is None and life.state == "starting":
+            began = (self.since, life.cause)
+        is_quiet = loops.is_quiet(notes.crashes) and not spec.once if quiet is None else quiet
+        self._recorder = Recorder(spec, around.db, around.clock, notes, quiet=is_quiet, began=began)
+        self._events: asyncio.Queue[Event | Steady] = asyncio.Queue()
         self._timers: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._aftermath: asyncio.Task[None] | None = None
         self._launching: asyncio.Future[None] | None = None
         self._over = self.has_ended
         self._no_place = ""
-        self._began_s = clock.monotonic_s() - self._elapsed_s()
+        self._leave_timeout_s = LEAVE_TIMEOUT_S
+        self._began_s = around.clock.monotonic_s() - self._elapsed_s()
+
+    @property
+    def notes(self) -> Notes:
+        """What is kept of it for the next start of control."""
+        return self._recorder.notes
 
     @property
     def has_ended(self) -> bool:
@@ -111,8 +109,8 @@ class Instance:
 
     @property
     def is_leaving(self) -> bool:
-        """Whether it is stopping, or has stopped, to be gone."""
-        return self.life.state in ("stopping", "down")
+        """Whether it is ending, or has ended, to be gone."""
+        return self.life.state in LEAVING or self.life.state == "down"
 
     @property
     def is_busy(self) -> bool:
@@ -127,39 +125,40 @@ class Instance:
     @property
     def was_stopped_by_hand(self) -> bool:
         """Whether a user asked for its end."""
-        return self.is_leaving and self.life.reason.startswith(events.STOPPED)
+        return self.is_leaving and self.life.cause.root.kind == "stopped"
 
     @property
     def lived_s(self) -> float:
         """How long ago it was begun."""
         return self._clock.monotonic_s() - self._began_s
 
-    def begin(self) -> None:
+    def begin(self, cause: Cause) -> None:
         """Start it."""
         self._run()
         try:
             self.at = self._launcher.place(self.spec)
         except Fault as fault:
             self._no_place = fault.message
-        self.tell(machine.Begun(self._shown()))
+        self.tell(machine.Begun(self._shown(), cause))
 
     def resume(self) -> None:
         """Go on with one that was adopted, running: what was ordered may not have been done."""
         self._run()
-        if self.life.doomed:
+        if self.life.state in LEAVING:
+            self._spawn(self._terminate(EXIT_TIMEOUT_S - self._elapsed_s()))
+        elif self.life.doomed:
             self._spawn(self._launcher.kill(self.spec.instance))
         elif self.life.state == "starting":
             self._wait_ready(self._elapsed_s())
-        elif self.life.state == "stopping":
-            self._later(EXIT_TIMEOUT_S - self._elapsed_s(), machine.ExitTimedOut(EXIT_TIMEOUT_S))
-            self._spawn(self._launcher.terminate(self.spec.instance))
+        elif self._recorder.is_quiet:
+            self._later(loops.STEADY_S - self._elapsed_s(), Steady())
 
     def settle(self, exit_: Exit) -> None:
         """Record the end of one that was adopted, ended."""
         self._run()
         self.on_exit(exit_)
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: Event | Steady) -> None:
         """Something happened to it."""
         self._events.put_nowait(event)
 
@@ -168,12 +167,22 @@ class Instance:
         self.exit = exit_
         self.tell(machine.Ended(exit_))
 
-    def stop(self, fate: machine.Fate, reason: str) -> None:
-        """It should end; one that has crashed already is laid down where nothing shall follow."""
-        self.tell(machine.StopAsked(fate, reason))
+    def on_memory(self, usage: Usage) -> None:
+        """Its launcher says that it is over its quota."""
+        quota = sizes.of(self.spec.size).quota_bytes
+        vastly = usage.memory_bytes >= sizes.of(self.spec.size).hard_bytes
+        self.tell(machine.OverQuota(usage.memory_bytes, quota, vastly))
+
+    def stop(self, fate: machine.Fate, cause: Cause, *, patiently: bool = False) -> None:
+        """It should end; one that has crashed already is laid down where nothing shall follow.
+
+        `patiently`: others serve in its place, and it waits until the router knows them.
+        """
+        self._leave_timeout_s = SWITCH_TIMEOUT_S if patiently else LEAVE_TIMEOUT_S
+        self.tell(machine.StopAsked(fate, cause))
         if self._over and (self._aftermath is None or self._aftermath.done()):
             self._aftermath = asyncio.create_task(self._take_rest())
-            self._aftermath.add_done_callback(lambda _: self._changed(self))
+            self._aftermath.add_done_callback(lambda _: self._around.changed(self))
 
     async def leave(self) -> None:
         """Leave it alone: control stops, and the dyno goes on. A launch under way is finished."""
@@ -199,6 +208,7 @@ class Instance:
             host=self.at.host,
             port=self.at.port,
             reason=self.life.reason,
+            cause=self.life.cause,
         )
 
     def _run(self) -> None:
@@ -220,72 +230,72 @@ class Instance:
         await self._take_rest()
         self._over = True
         self.ended.set()
-        self._finished(self)
+        self._around.finished(self)
 
     async def _take_rest(self) -> None:
         """What was asked before its end was known: one that was to go for good is laid down."""
         while not self._events.empty():
             await self._take(self._events.get_nowait())
 
-    async def _take(self, event: Event) -> None:
+    async def _take(self, event: Event | Steady) -> None:
+        if isinstance(event, Steady):
+            if not await self._recorder.tell(self.life, self.since):
+                self._later(loops.STEADY_S, event)
+            return
         life, orders = machine.step(self.life, event)
         await self._record(life, orders)
         for order in orders:
             try:
-                await self._carry_out(order)
+                self._carry_out(order)
             except Exception:
                 # It is not left alone for that: a time-out or the next order will do.
                 _log.exception("%s of %s went wrong", type(order).__name__, self.spec.instance)
 
     async def _record(self, life: Life, orders: tuple[Order, ...]) -> None:
+        changed = (life.state, life.cause) != (self.life.state, self.life.cause)
+        if life.state == "crashed" != self.life.state:
+            crashes = backoff.crashes_after(self.notes.crashes, self.lived_s)
+            self._recorder.notes = replace(self.notes, crashes=crashes)
         says = [order for order in orders if isinstance(order, machine.Say)]
-        # A new reason is an entry too: a dyno that is stopping anyway, and now by hand.
-        changed = (life.state, life.reason) != (self.life.state, self.life.reason)
-        now = self._clock.wall()
-        tries = 0
-
-        def work(conn: Connection) -> None:
-            if not changed:
-                events.say(conn, self.spec, says, now)
-            elif tries == 0 or not events.has(conn, self.spec, life, now):
-                events.record(conn, self.spec, life, says, now)
-
-        while changed or says:
-            try:
-                await self._db.write(work)
-                break
-            except Fault as fault:
-                # A full disk must not lose a state: it is recorded when there is room again.
-                _log.warning("the state of %s waits to be recorded: %s", self.spec.name, fault)
-                tries += 1
-                await self._clock.sleep(RECORD_RETRY_S)
-            except Exception:
-                # A mistake of our own: the dyno is still looked after, without its record.
-                _log.exception("%s of %s cannot be recorded", life.state, self.spec.instance)
-                break
+        now = await self._recorder.record(self.life, life, says)
         if life.state != self.life.state:
             self.since = now
+            if life.state == "up" and self._recorder.is_quiet:
+                self._later(loops.STEADY_S, Steady())
         self.life = life
         if changed:
-            self._changed(self)
+            self._around.changed(self)
 
-    async def _carry_out(self, order: Order) -> None:
-        instance = self.spec.instance
+    def _carry_out(self, order: Order) -> None:
         if isinstance(order, machine.Launch):
-            await self._launch()
+            self._spawn(self._launch())
         elif isinstance(order, machine.Terminate):
-            await self._be_left()
-            self._later(EXIT_TIMEOUT_S, machine.ExitTimedOut(EXIT_TIMEOUT_S))
-            await self._launcher.terminate(instance)
+            self._spawn(self._terminate(EXIT_TIMEOUT_S))
         elif isinstance(order, machine.Kill):
-            await self._launcher.kill(instance)
+            self._spawn(self._kill())
+
+    async def _kill(self) -> None:
+        await self._launched()
+        await self._launcher.kill(self.spec.instance)
+
+    async def _terminate(self, exit_timeout_s: float) -> None:
+        """SIGTERM, once it runs and nobody sends it requests any more."""
+        await self._launched()
+        await self._be_left()
+        if self.life.state in LEAVING:
+            self._later(exit_timeout_s, machine.ExitTimedOut(EXIT_TIMEOUT_S))
+            await self._launcher.terminate(self.spec.instance)
 
     async def _be_left(self) -> None:
         """Give whoever sends this dyno requests a moment to stop doing so."""
         if self.life.is_web:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LEAVE_TIMEOUT_S):
-                    await self._before_stop(self.spec.app_id)
+                async with asyncio.timeout(self._leave_timeout_s):
+                    await self._around.before_stop(self.spec.app_id)
+
+    async def _launched(self) -> None:
+        if self._launching:
+            await asyncio.wait({self._launching})
 
     async def _launch(self) -> None:
         if self._no_place:
@@ -298,39 +308,42 @@ class Instance:
         except Fault as fault:
             self.tell(machine.NotLaunched(fault.message))
         except Exception:
+            _log.exception("the launch of %s went wrong", self.spec.instance)
             self.tell(machine.NotLaunched("a mistake of Oriel's own; its log says which"))
-            raise
         else:
-            self._wait_ready(0.0)
+            if self.life.state in BEGUN:
+                self._wait_ready(0.0)
 
     def _wait_ready(self, elapsed_s: float) -> None:
+        check = self.notes.check
         if not self.life.is_web or self.at.port is None:
             # A one-off is up as soon as it runs: it may be over in less than a moment.
             self._later(0.0 if self.life.once else ALIVE_S - elapsed_s, machine.Ready())
             return
         # At least a moment: it may have become ready while nobody looked.
-        left_s = max(1.0, self._boot_timeout_s - elapsed_s)
-        self._later(left_s, machine.BootTimedOut(self._boot_timeout_s))
-        self._spawn(self._probe(self.at.host, self.at.port))
+        left_s = max(1.0, check.boot_timeout_s - elapsed_s)
+        self._later(left_s, machine.BootTimedOut(check.boot_timeout_s, check.path))
+        boot = Boot(
+            *(self.spec.instance, self.at.host, self.at.port, check),
+            goes_on=lambda: self.life.state == "starting",
+        )
+        self._spawn(boot.hint(self._around.launcher, self._clock, self.tell, elapsed_s))
+        self._spawn(boot.probe(self._around.reaches, self._clock, self.tell))
 
-    async def _probe(self, host: str, port: int) -> None:
-        """Try the port until it accepts. The kernel tells nobody when one begins to listen."""
-        pause_s = PROBE_FIRST_S
-        while self.life.state == "starting":
-            if await self._reaches(host, port):
-                self.tell(machine.Ready())
-                return
-            await self._clock.sleep(pause_s)
-            pause_s = min(PROBE_MAX_S, pause_s * PROBE_GROWTH)
-
-    def _later(self, after_s: float, event: Event) -> None:
+    def _later(self, after_s: float, event: Event | Steady) -> None:
         async def wait() -> None:
             await self._clock.sleep(max(0.0, after_s))
             self.tell(event)
 
         self._spawn(wait())
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
         self._timers.add(task)
-        task.add_done_callback(self._timers.discard)
+        task.add_done_callback(self._spawned)
+
+    def _spawned(self, task: asyncio.Task[None]) -> None:
+        self._timers.discard(task)
+        if not task.cancelled() and (problem := task.exception()):
+            # It is not left alone for that: a time-out or the next order will do.
+            _log.error("something of %s went wrong", self.spec.instance, exc_info=problem)

@@ -3,33 +3,57 @@
 Everything that changes a state is in `TABLE`; an event that a state has no row for is old news (a
 timer that rang too late) and changes nothing. Must not know time, processes or SQL: time comes in
 as events, and what is to be done goes out as orders. The states' names are the words that users
-see. If you add a state, also draw it in docs and map it in `api`.
+see. If you add a state or a path between two, add its arrow to `drawing` and map it in `api`.
 """
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from oriel.manifold.cause import MEBIBYTE, Cause
 from oriel.sandbox.confinement import Exit
 
-State = Literal["new", "starting", "up", "stopping", "crashed", "complete", "down"]
-Fate = Literal["restart", "down"]
-"""What is meant to follow a stop: another instance in its place, or nothing."""
+State = Literal[
+    "new", "starting", "up", "idle", "restarting", "stopping", "crashed", "complete", "down"
+]
+Fate = Literal["restart", "down", "idle"]
+"""What is meant to follow a stop: another instance in its place, nothing, or one when a request
+comes.
+"""
 
-ENDED: frozenset[State] = frozenset({"crashed", "complete", "down"})
-"""No process is left. One that has crashed may still be laid down, when it is wanted no more."""
+ENDED: frozenset[State] = frozenset({"crashed", "complete", "down", "idle"})
+"""No process is left. One that has crashed or is idle may still be laid down, when it is wanted no
+more.
+"""
+
+LEAVING: frozenset[State] = frozenset({"restarting", "stopping"})
+"""It was told to end, and has not yet."""
+
+BEGUN: frozenset[State] = frozenset({"new", "starting", "up"})
 
 BOOT_ERROR = (
     "Error R10 (Boot timeout) -> Web process failed to bind to $PORT within {:.0f} seconds of "
     "launch"
 )
+CHECK_ERROR = (
+    "Error R10 (Boot timeout) -> Web process failed to answer GET {} with 2xx or 3xx within "
+    "{:.0f} seconds of launch"
+)
+PORT_HINT = (
+    "Error R11 (Bad bind) -> Process bound to port {}, should be {} (see environment variable PORT)"
+)
+HOST_HINT = "Error R11 (Bad bind) -> Process bound to host {}, should be 0.0.0.0"
 EXIT_ERROR = (
     "Error R12 (Exit timeout) -> At least one process failed to exit within {:.0f} seconds of "
     "SIGTERM"
 )
+MEMORY_LINE = "Process running mem={}M({:.1f}%)"
+MEMORY_ERROR = "Error R14 (Memory quota exceeded)"
+MEMORY_END = "Error R15 (Memory quota vastly exceeded)"
+LAUNCH_ERROR = "Error R99 (Platform error) -> Failed to launch the dyno: {}"
+KILL_LINE = "Stopping process with SIGKILL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +65,22 @@ class Life:
     once: bool = False
     """A one-off: its end is `complete`, whatever its status."""
     before: str = ""
-    """The state of the instance whose place it took; empty for the first."""
-    reason: str = ""
-    """Why it is in that state, in words."""
+    """The state of the instance whose place it took; empty where that has been told already."""
+    cause: Cause = field(default_factory=lambda: Cause("noted"))
+    """Why it is in that state."""
     fate: Fate | None = None
     """None until it is asked to stop."""
     stopped_in: State = "up"
     """Where it stood when it was asked to stop; a one-off's last line names it."""
     doomed: bool = False
-    """It took too long to boot and is being killed: that it is ready now changes nothing."""
+    """It is being killed, for its boot or its memory: that it is ready now changes nothing."""
+    hinted: bool = False
+    """It was told that it listens where nobody looks."""
+
+    @property
+    def reason(self) -> str:
+        """Why, in words, as far as there is something to say: not of one that does well."""
+        return "" if self.state in BEGUN and not self.doomed else self.cause.words
 
 
 # Events: what happened.
@@ -58,6 +89,7 @@ class Begun:
     """It is to be started with this command, as it is shown."""
 
     shown: str
+    cause: Cause = field(default_factory=lambda: Cause("asked"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +101,45 @@ class NotLaunched:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Its port accepted a connection, or it has been alive for a moment."""
+    """Its port accepted a connection, its check was answered, or it has been alive for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class BootTimedOut:
-    """It did not become ready in time."""
+    """It did not become ready in time; `path` is what it was asked for, empty for its port."""
 
     timeout_s: float
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Misbound:
+    """It has taken half of its time to boot, and listens elsewhere: on another port, or only on
+    a host where nobody reaches it.
+    """
+
+    wanted_port: int
+    port: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class OverQuota:
+    """It uses more memory than its size has; `vastly`: so much that it must end."""
+
+    memory_bytes: int
+    quota_bytes: int
+    vastly: bool
 
 
 @dataclass(frozen=True, slots=True)
 class StopAsked:
-    """It should end: to make room for another (`restart`), or for good (`down`)."""
+    """It should end: to make room for another (`restart`), for good (`down`), or until a request
+    comes (`idle`).
+    """
 
     fate: Fate
-    reason: str
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +156,17 @@ class Ended:
     exit: Exit
 
 
-Event = Begun | NotLaunched | Ready | BootTimedOut | StopAsked | ExitTimedOut | Ended
+Event = (
+    Begun
+    | NotLaunched
+    | Ready
+    | BootTimedOut
+    | Misbound
+    | OverQuota
+    | StopAsked
+    | ExitTimedOut
+    | Ended
+)
 
 
 # Orders: what to do.
@@ -127,6 +192,8 @@ class Say:
     text: str
     last: bool = False
     """Whether it must come behind everything that the dyno itself said."""
+    routine: bool = False
+    """Whether it can be left out where the same happens again and again."""
 
 
 Order = Launch | Terminate | Kill | Say
@@ -141,106 +208,148 @@ def step(life: Life, event: Event) -> Step:
 
 def _begin(life: Life, event: Event) -> Step:
     assert isinstance(event, Begun)  # noqa: S101 - for the type checker; the table says so
-    begun = replace(life, state="starting")
-    lines: tuple[Order, ...] = (Say(f"Starting process with command: `{event.shown}`"),)
+    lines: list[Order] = [Say(f"Starting process with command: `{event.shown}`", routine=True)]
     if life.before:
-        lines = (Say(_changed(life.before, "starting")), *lines)
-    return begun, (*lines, Launch())
+        lines.insert(0, _changed("down" if life.before == "idle" else life.before, "starting"))
+    if event.cause.kind == "woken":
+        lines.insert(0, Say("Unidling"))
+    return replace(life, state="starting", cause=event.cause), (*lines, Launch())
 
 
 def _not_launched(life: Life, event: Event) -> Step:
     assert isinstance(event, NotLaunched)  # noqa: S101
-    reason = life.reason or f"could not be launched: {event.why}"
-    ended = replace(life, state=_end_state(life), reason=reason)
-    error = Say(f"Error R99 (Platform error) -> Failed to launch the dyno: {event.why}", last=True)
-    return ended, (error, *_end_line(life, ended))
+    cause = life.cause if life.state in LEAVING else Cause("not_launched", why=event.why)
+    ended = replace(life, state=_end_state(life), cause=cause)
+    return ended, (Say(LAUNCH_ERROR.format(event.why), last=True), *_end_line(life, ended))
 
 
 def _ready(life: Life, _: Event) -> Step:
     if life.doomed:
         return life, ()
-    return replace(life, state="up", reason=""), (Say(_changed("starting", "up")),)
+    return replace(life, state="up", cause=Cause("ready")), (_changed("starting", "up"),)
 
 
 def _boot_timed_out(life: Life, event: Event) -> Step:
     assert isinstance(event, BootTimedOut)  # noqa: S101
     if life.doomed:
         return life, ()
-    error = BOOT_ERROR.format(event.timeout_s)
-    reason = f"did not bind to its port within {event.timeout_s:.0f} s (R10)"
-    late = replace(life, doomed=True, reason=reason)
-    return late, (Say(error), Say("Stopping process with SIGKILL"), Kill())
+    error = (
+        CHECK_ERROR.format(event.path, event.timeout_s)
+        if event.path
+        else BOOT_ERROR.format(event.timeout_s)
+    )
+    cause = Cause("boot_timeout", timeout_s=event.timeout_s, why=event.path)
+    return replace(life, doomed=True, cause=cause), (Say(error), Say(KILL_LINE), Kill())
+
+
+def _misbound(life: Life, event: Event) -> Step:
+    assert isinstance(event, Misbound)  # noqa: S101
+    if life.doomed or life.hinted:
+        return life, ()
+    is_port = event.port != event.wanted_port
+    hint = (
+        PORT_HINT.format(event.port, event.wanted_port) if is_port else HOST_HINT.format(event.host)
+    )
+    return replace(life, hinted=True), (Say(hint),)
+
+
+def _over_quota(life: Life, event: Event) -> Step:
+    assert isinstance(event, OverQuota)  # noqa: S101
+    if life.doomed:
+        return life, ()
+    part = 100 * event.memory_bytes / event.quota_bytes
+    line = Say(MEMORY_LINE.format(event.memory_bytes // MEBIBYTE, part))
+    if not event.vastly:
+        return life, (line, Say(MEMORY_ERROR))
+    cause = Cause("memory_quota", memory_bytes=event.memory_bytes, quota_bytes=event.quota_bytes)
+    late = replace(life, doomed=True, cause=cause)
+    return late, (line, Say(MEMORY_END), Say(KILL_LINE), Kill())
 
 
 def _stop(life: Life, event: Event) -> Step:
     assert isinstance(event, StopAsked)  # noqa: S101
     stopping = replace(
-        life, state="stopping", stopped_in=life.state, fate=event.fate, reason=event.reason
+        life,
+        state=_leaving(life, event.fate),
+        stopped_in=life.state,
+        fate=event.fate,
+        cause=event.cause,
     )
     lines: tuple[Order, ...] = ()
-    if event.fate == "restart":
-        lines = (Say("Restarting"), Say(_changed(life.state, "starting")))
-    elif not life.once:
-        lines = (Say(_changed(life.state, "down")),)
+    if life.once:
+        pass
+    elif event.fate == "restart":
+        word = "Cycling" if event.cause.kind == "cycled" else "Restarting"
+        lines = (Say(word), _changed(life.state, "starting"))
+    else:
+        lines = (Say("Idling"),) if event.fate == "idle" else ()
+        lines = (*lines, _changed(life.state, "down"))
     return stopping, (*lines, Say("Stopping all processes with SIGTERM"), Terminate())
 
 
-def _stop_again(life: Life, event: Event) -> Step:
+def _stop_otherwise(life: Life, event: Event) -> Step:
+    """Something else is to follow the stop that is under way; idling is too late for that."""
     assert isinstance(event, StopAsked)  # noqa: S101
-    return replace(life, fate=event.fate, reason=event.reason), ()
+    if event.fate == "idle":
+        return life, ()
+    state = _leaving(life, event.fate)
+    told: dict[State, str] = {"restarting": "starting", "stopping": "down"}
+    lines = () if state == life.state else (_changed(told[life.state], told[state]),)
+    return replace(life, state=state, fate=event.fate, cause=event.cause), lines
 
 
 def _exit_timed_out(life: Life, event: Event) -> Step:
     assert isinstance(event, ExitTimedOut)  # noqa: S101
+    cause = Cause("exit_timeout", timeout_s=event.timeout_s, first=life.cause)
     error = EXIT_ERROR.format(event.timeout_s)
-    reason = f"{life.reason}; killed {event.timeout_s:.0f} s after SIGTERM (R12)"
     orders = (Say(error), Say("Stopping remaining processes with SIGKILL"), Kill())
-    return replace(life, reason=reason), orders
+    return replace(life, cause=cause), orders
 
 
 def _ended(life: Life, event: Event) -> Step:
     assert isinstance(event, Ended)  # noqa: S101
-    ended = replace(life, state=_end_state(life), reason=life.reason or how(event.exit))
-    return ended, (Say(_exited(event.exit), last=True), *_end_line(life, ended))
+    known = life.doomed or life.state in LEAVING
+    cause = life.cause.ended(event.exit) if known else Cause.of_exit(event.exit)
+    ended = replace(life, state=_end_state(life), cause=cause)
+    killed = (Say(MEMORY_END, last=True),) if cause.kind == "out_of_memory" else ()
+    return ended, (*killed, Say(_exited(event.exit), last=True), *_end_line(life, ended))
 
 
 def _lay_down(life: Life, event: Event) -> Step:
     assert isinstance(event, StopAsked)  # noqa: S101
-    if event.fate == "restart":
+    if event.fate != "down":
         return life, ()
-    down = replace(life, state="down", fate="down", reason=event.reason)
-    return down, (Say(_changed("crashed", "down")),)
+    down = replace(life, state="down", fate="down", cause=event.cause)
+    # An idle one has been told to be down already.
+    return down, () if life.state == "idle" else (_changed("crashed", "down"),)
+
+
+def _leaving(life: Life, fate: Fate) -> State:
+    return "restarting" if fate == "restart" and not life.once else "stopping"
 
 
 def _end_state(life: Life) -> State:
     if life.once:
         return "complete"
-    return "down" if life.state == "stopping" else "crashed"
+    if life.state in LEAVING:
+        return "idle" if life.fate == "idle" else "down"
+    return "crashed"
 
 
 def _end_line(life: Life, ended: Life) -> tuple[Order, ...]:
     """The change of state at the end, where it has not been said when the stop began."""
-    if life.state == "stopping" and not life.once:
+    if life.state in LEAVING and not life.once:
         return ()
-    before = life.stopped_in if life.state == "stopping" else life.state
-    return (Say(_changed(before, ended.state)),)
-
-
-def how(exit_: Exit) -> str:
-    """How it ended, in words."""
-    if exit_.code is None:
-        return "ended, with a status that is not known"
-    if exit_.signal in set(signal.Signals):
-        return f"exited with status {exit_.code} ({signal.Signals(exit_.signal).name})"
-    return f"exited with status {exit_.code}"
+    before = life.stopped_in if life.state in LEAVING else life.state
+    return (_changed(before, ended.state),)
 
 
 def _exited(exit_: Exit) -> str:
     return "Process exited" if exit_.code is None else f"Process exited with status {exit_.code}"
 
 
-def _changed(before: str, after: str) -> str:
-    return f"State changed from {before} to {after}"
+def _changed(before: str, after: str) -> Say:
+    return Say(f"State changed from {before} to {after}", routine=True)
 
 
 TABLE: dict[tuple[State, type], Callable[[Life, Event], Step]] = {
@@ -248,13 +357,21 @@ TABLE: dict[tuple[State, type], Callable[[Life, Event], Step]] = {
     ("starting", NotLaunched): _not_launched,
     ("starting", Ready): _ready,
     ("starting", BootTimedOut): _boot_timed_out,
+    ("starting", Misbound): _misbound,
+    ("starting", OverQuota): _over_quota,
     ("starting", StopAsked): _stop,
     ("starting", Ended): _ended,
+    ("up", OverQuota): _over_quota,
     ("up", StopAsked): _stop,
     ("up", Ended): _ended,
+    ("restarting", NotLaunched): _not_launched,
+    ("restarting", StopAsked): _stop_otherwise,
+    ("restarting", ExitTimedOut): _exit_timed_out,
+    ("restarting", Ended): _ended,
     ("stopping", NotLaunched): _not_launched,
-    ("stopping", StopAsked): _stop_again,
+    ("stopping", StopAsked): _stop_otherwise,
     ("stopping", ExitTimedOut): _exit_timed_out,
     ("stopping", Ended): _ended,
     ("crashed", StopAsked): _lay_down,
+    ("idle", StopAsked): _lay_down,
 }

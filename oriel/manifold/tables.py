@@ -1,11 +1,12 @@
-"""Owns the table of dyno events. Append-only: the database itself refuses anything else.
+"""Owns the shape of the manifold's tables. Dyno events are append-only: the database itself refuses
+anything else. Crash loops are what is not in them yet.
 
-Its DDL is in the store's migrations; a test holds the two equal.
+Their DDL is in the store's migrations; a test holds the two equal.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Column, Index, Integer, Table, Text
+from sqlalchemy import JSON, Boolean, Column, Index, Integer, Table, Text
 
 from oriel.store.metadata import Moment, Serial, metadata
 
@@ -25,5 +26,26 @@ dyno_events = Table(
     Column("detail", JSON, nullable=False),
     Index("dyno_events_app", "app_id", "at"),
     Index("dyno_events_instance", "instance"),
+    Index("dyno_events_name", "app_id", "name", "id"),
     sqlite_autoincrement=True,
+)
+
+crash_loops = Table(
+    "crash_loops",
+    metadata,
+    Column("app_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("number", Integer, nullable=False),
+    # The try under way, or else the last one.
+    Column("instance", Text, nullable=False),
+    Column("release", Integer, nullable=False),
+    Column("began_at", Moment, nullable=False),
+    Column("detail", JSON, nullable=False),
+    Column("is_running", Boolean, nullable=False),
+    # The crashes since the last summary.
+    Column("crashes", Integer, nullable=False),
+    Column("first_at", Moment),
+    Column("last_at", Moment),
+    Column("statuses", JSON, nullable=False),
 )

@@ -8,7 +8,7 @@ itself), `render` (routes to the text of a configuration), `seen` (what HAProxy 
 (from the one to the other), `haproxy` (the conversation with it), `router` (keeping it so).
 """
 
-from oriel.router.haproxy import command
+from oriel.router.haproxy import command, unprivileged_user
 from oriel.router.router import Router, Status
 from oriel.router.table import AppRoute, Listen, Mode, RouteTable, Server, hostname
 
@@ -22,4 +22,5 @@ __all__ = [
     "Status",
     "command",
     "hostname",
+    "unprivileged_user",
 ]

@@ -3,9 +3,11 @@
 Must not know dynos, builds or apps: the manifold and the builder say what to confine.
 
 Read in this order: `confinement` (the values), `system` (what of the machine is shown), `render`
-(a confinement as bubblewrap's arguments; pure), `linux` (system calls), `spawner` (the fork
-server, a process of its own), `status` (what bubblewrap tells; pure), `confined` (one running
-sandbox), `sandboxes` (the shell), `capabilities` (what this machine allows).
+(a confinement as bubblewrap's arguments), `seccomp` (the filter of system calls) and `subnet`
+(addresses and rules), all pure; `linux`, `netlink` (system calls), `network`, `cgroups` (what is
+kept in the kernel); `spawner` (the fork server, a process of its own), `forks` (the same from
+outside), `status` (what bubblewrap tells; pure), `usage`, `confined` (one running sandbox), `relay`
+(a build's way to a proxy), `sandboxes` (the shell), `capabilities` (what this machine allows).
 """
 
 from __future__ import annotations
@@ -20,8 +22,18 @@ if TYPE_CHECKING:
     from oriel.sandbox.confinement import Exit as Exit
     from oriel.sandbox.confinement import Overlay as Overlay
     from oriel.sandbox.sandboxes import Sandboxes as Sandboxes
+    from oriel.sandbox.subnet import Openings as Openings
 
-__all__ = ["Bind", "Capabilities", "Confined", "Confinement", "Exit", "Overlay", "Sandboxes"]
+__all__ = [
+    "Bind",
+    "Capabilities",
+    "Confined",
+    "Confinement",
+    "Exit",
+    "Openings",
+    "Overlay",
+    "Sandboxes",
+]
 
 _HOMES = {
     "Bind": "confinement",
@@ -29,6 +41,7 @@ _HOMES = {
     "Confined": "confined",
     "Confinement": "confinement",
     "Exit": "confinement",
+    "Openings": "subnet",
     "Overlay": "confinement",
     "Sandboxes": "sandboxes",
 }

@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from oriel.sandbox import cgroups
 from oriel.sandbox.render import Staging
 
 _TRIAL_TIMEOUT_S = 20.0
@@ -29,6 +30,12 @@ class Capabilities:
     bubblewrap: str
     """Where it is; empty when it is not installed."""
     why: tuple[str, ...] = ()
+    cgroups: bool = False
+    """Whether control groups can be made: limits that the kernel itself holds."""
+    network: bool = False
+    """Whether each sandbox can have a network of its own."""
+    network_why: str = ""
+    """Why not."""
     """For each thing that is missing: what, why, and what it costs."""
 
 
@@ -57,7 +64,27 @@ def look() -> Capabilities:
     works, reason = _bubblewrap_works(bubblewrap, root=root)
     if not works:
         why.append(reason)
-    return Capabilities(root and staging == "root", works, staging, overlay, bubblewrap, tuple(why))
+    no_network = _no_network(root=root)
+    return Capabilities(
+        root=root and staging == "root",
+        user_namespaces=works,
+        staging=staging,
+        overlay=overlay,
+        bubblewrap=bubblewrap,
+        why=tuple(why),
+        cgroups=cgroups.is_writable(),
+        network=not no_network,
+        network_why=no_network,
+    )
+
+
+def _no_network(*, root: bool) -> str:
+    """Why sandboxes cannot have networks of their own; empty when they can."""
+    if not root:
+        return "only root can give each dyno a network of its own"
+    if not shutil.which("nft", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"):
+        return "nftables is not installed"
+    return try_out("network")
 
 
 def try_out(trial: str) -> str:

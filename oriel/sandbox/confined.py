@@ -19,7 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from oriel.sandbox import linux
+from oriel.sandbox import linux, usage
+from oriel.sandbox.cgroups import Group, Used
 from oriel.sandbox.confinement import LOST, Exit
 from oriel.sandbox.status import STATUS_BYTES_MAX, Status, parse
 
@@ -38,6 +39,7 @@ class Confined:
         self._status = status
         self._status_path = status_path
         self._child = child
+        self._group: Group | None = None
         self._killing: asyncio.Future[Exit] | None = None
         self._watched: dict[int, Callable[[], None]] = {}
         self._loop = asyncio.get_running_loop()
@@ -56,6 +58,49 @@ class Confined:
     def child_pid(self) -> int | None:
         """Pid 1 of the namespace, as the host counts."""
         return self._status.child_pid
+
+    def limited_by(self, group: Group) -> None:
+        """It is in this control group: that tells what it uses, and of its end."""
+        self._group = group
+
+    def let_no_one_out(self, group: Group) -> None:
+        """Put into the group what is not: a kill came between its start and its being limited."""
+        first = self._status.child_pid
+        for pid in (first, *self._inside()) if first is not None else ():
+            with contextlib.suppress(OSError):
+                group.enter(pid)
+
+    def when_ended(self, then: Callable[[], None]) -> None:
+        """Call `then` once nothing of it is left; not if it is detached before."""
+        self._exit.add_done_callback(lambda done: None if done.cancelled() else then())
+
+    def used(self, disk: tuple[str, ...] = ()) -> Used | None:
+        """What it uses now, what it wrote to `disk` (places that lie in memory) left out; None
+        when it has ended.
+        """
+        self._find_child()
+        pid = self._status.child_pid
+        if self._child is None or pid is None:
+            return None
+        counted = self._group.used() if self._group is not None else None
+        if counted is None:
+            return usage.sampled(self._inside())
+        written = usage.on_disk(pid, disk)
+        in_memory = max(0, counted.memory_bytes - written)
+        return replace(counted, memory_bytes=in_memory, processes=max(0, counted.processes - 1))
+
+    def listening(self) -> list[tuple[str, int]]:
+        """(address, port) wherever it accepts TCP connections."""
+        self._find_child()
+        pid = self._status.child_pid
+        if self._child is None or pid is None:
+            return []
+        own = linux.network_namespace(pid) != linux.network_namespace(os.getpid())
+        return usage.listening(pid, self._inside(), own_network=own)
+
+    def alarm(self, levels: tuple[int, ...]) -> int | None:
+        """A descriptor that becomes readable when it grows beyond a level; None where none can."""
+        return self._group.alarm(levels) if self._group is not None else None
 
     async def wait(self) -> Exit:
         """Come back when nothing of the sandbox is left."""
@@ -144,7 +189,9 @@ class Confined:
             self._child = None
         if not self._exit.done():
             code = self._status.exit_code
-            self._exit.set_result(LOST if code is None else Exit.of(code))
+            found = LOST if code is None else Exit.of(code)
+            killed = self._group is not None and self._group.out_of_memory()
+            self._exit.set_result(replace(found, out_of_memory=killed))
 
     def _kill_child(self) -> None:
         if self._child is not None:

@@ -55,7 +55,19 @@ class Confinement:
     open_files: int = 10_000
     processes: int = 256
     """How many processes and threads it may have at once; 0 is no limit of its own."""
-    network: Literal["host", "none"] = "host"
+    network: Literal["own", "host", "none"] = "own"
+    """One of its own where the machine allows it, the machine's, or none at all."""
+    address: str | None = None
+    """Of its own network, from `Network.lease`; None: any, for as long as it runs."""
+    reach: tuple[int, ...] = ()
+    """Ports of this machine's loopback that it may connect to at its own: a proxy that the
+    operator named. Only while this process lives."""
+    memory_bytes: int | None = None
+    """The hard limit, where a cgroup can set it; what it writes to disk comes on top."""
+    quota_bytes: int | None = None
+    """Beyond it `on_memory` is told."""
+    cpu_weight: int = 100
+    """Its share of a busy processor, of 100 as the rest of the machine has."""
 
     def __post_init__(self) -> None:
         """Refuse what the kernel could not be told."""
@@ -85,6 +97,8 @@ class Exit:
     """The signal that `code` speaks of: most likely, since a program may exit with 143 itself."""
     lost: bool = False
     """The code is not known: bubblewrap was killed, or never came to start the program."""
+    out_of_memory: bool = False
+    """The kernel killed a process of it because its memory limit was reached."""
 
     @classmethod
     def of(cls, code: int) -> Exit:

@@ -10,6 +10,7 @@ import os
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
 
 MS_NOSUID = 0x2
 MS_NODEV = 0x4
@@ -24,6 +25,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def unshare(flags: int) -> None:
     """Leave the namespaces that `flags` name for fresh ones."""
     _check(_libc.unshare(flags), "unshare")
+
+
+def setns(descriptor: int, kind: int) -> None:
+    """Put the calling thread into a namespace."""
+    _check(_libc.setns(descriptor, kind), "setns")
 
 
 def mount(source: str, target: str, kind: str = "", flags: int = 0, options: str = "") -> None:
@@ -73,6 +79,14 @@ def pid_namespace(pid: int) -> int | None:
     """The inode of a process's pid namespace; None when it is gone or not ours to see."""
     try:
         return os.stat(f"/proc/{pid}/ns/pid").st_ino
+    except OSError:
+        return None
+
+
+def network_namespace(pid: int) -> int | None:
+    """The inode of a process's network namespace; None when it is gone or not ours to see."""
+    try:
+        return os.stat(f"/proc/{pid}/ns/net").st_ino
     except OSError:
         return None
 

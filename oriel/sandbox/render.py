@@ -22,13 +22,31 @@ Staging = Literal["root", "userns", "none"]
 ARGUMENTS_FD = 3
 STATUS_FD = 4
 REPORT_FD = 5
-FIRST_FILE_FD = 6
+GATE_FD = 6
+FIRST_FILE_FD = 7
 
 _ETC = ("/etc", "/etc/ssl")
 """Made first, or bubblewrap gives them the mode of what it puts inside."""
 
 STAGE = "/mnt"
 """Covered by a private tmpfs in the launcher's own mount namespace, before the uid changes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What this machine and its operator give every sandbox."""
+
+    wires: dict[str, Any] | None = None
+    resolv: str | None = None
+    """Its resolv.conf, where the machine's own would name a server that is out of reach."""
+    seccomp: str = ""
+    isolated: bool = True
+    """False: `--isolation none`. It sees the whole machine, and runs under no filter."""
+    top: tuple[str, ...] = ()
+    """Then: the directories in the machine's root."""
+
+
+SHARED = Ground()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +66,10 @@ class Plan:
     copy_to: str
     """Where `lower` is copied when nothing can be mounted."""
     open_files: int
+    wires: dict[str, Any] | None
+    """The network of its own, as `subnet.Wires`; None where it shares one, or has none."""
+    seccomp: str
+    """The filter of system calls in hexadecimal, at the descriptor after the files'."""
     files: tuple[tuple[int, str], ...]
     """(descriptor, content) of small files that bubblewrap writes into the sandbox."""
     arguments: tuple[str, ...]
@@ -60,10 +82,16 @@ class Plan:
 
 
 def render(
-    what: Confinement, system: System, staging: Staging, *, overlays: bool, copy_to: str
+    what: Confinement,
+    system: System,
+    staging: Staging,
+    *,
+    overlays: bool,
+    copy_to: str,
+    ground: Ground = SHARED,
 ) -> Plan:
-    """The plan that confines `what` on this machine."""
-    files = _files(what)
+    """The plan that confines `what` on this machine, upon a `ground`."""
+    files = _files(what, ground)
     overlay = what.overlay
     return Plan(
         staging=staging,
@@ -74,15 +102,19 @@ def render(
         lower_bytes=overlay.size_bytes if overlay else 0,
         copy_to=copy_to,
         open_files=what.open_files,
+        wires=ground.wires if what.network == "own" else None,
+        seccomp=ground.seccomp,
         files=tuple((FIRST_FILE_FD + i, text) for i, (_, text) in enumerate(files)),
         arguments=(
             *_namespaces(what),
-            *_system(system),
+            *(_system(system) if ground.isolated else _everything(ground.top)),
             *_synthetic(files),
-            *_scratch(what),
+            *_scratch(what, ground),
             *_app(what, staging, copy_to),
             *("--remount-ro", "/", "--chdir", what.cwd),
             *("--json-status-fd", str(STATUS_FD), "--info-fd", str(REPORT_FD)),
+            *("--block-fd", str(GATE_FD)),
+            *(("--seccomp", str(FIRST_FILE_FD + len(files))) if ground.seccomp else ()),
             *_environment(what),
         ),
         command=_command(what),
@@ -90,6 +122,7 @@ def render(
 
 
 def _namespaces(what: Confinement) -> list[str]:
+    # A network of its own is made before bubblewrap starts, and belongs to the machine's root.
     network = ["--unshare-net"] if what.network == "none" else []
     return [
         *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts"),
@@ -105,15 +138,29 @@ def _system(system: System) -> list[str]:
     return etc + shown + links
 
 
-def _files(what: Confinement) -> list[tuple[str, str]]:
-    """A user list with nobody of the host in it."""
+def _everything(top: tuple[str, ...]) -> list[str]:
+    """The whole machine, as its user may see and change it; /app and what every sandbox has of
+    its own excepted.
+    """
+    own = ("app", "proc", "dev", "tmp", "mnt")
+    return [word for name in top if name not in own for word in ("--bind", f"/{name}", f"/{name}")]
+
+
+def _files(what: Confinement, ground: Ground) -> list[tuple[str, str]]:
+    """A user list with nobody of the host in it, and where names are asked for."""
+    if not ground.isolated:
+        return []
     passwd = (
         "root:x:0:0:root:/root:/bin/sh\n"
         f"app:x:{what.uid}:{what.uid}:app:{_home(what)}:/bin/bash\n"
         "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
     )
     group = f"root:x:0:\napp:x:{what.uid}:\nnogroup:x:65534:\n"
-    return [("/etc/passwd", passwd), ("/etc/group", group), ("/etc/hostname", what.hostname + "\n")]
+    found = [("/etc/passwd", passwd), ("/etc/group", group)]
+    found.append(("/etc/hostname", what.hostname + "\n"))
+    if what.network == "own" and ground.resolv is not None:
+        found.append(("/etc/resolv.conf", ground.resolv))
+    return found
 
 
 def _home(what: Confinement) -> str:
@@ -128,13 +175,19 @@ def _synthetic(files: list[tuple[str, str]]) -> list[str]:
     return words
 
 
-def _scratch(what: Confinement) -> list[str]:
+def _scratch(what: Confinement, ground: Ground) -> list[str]:
+    """What every sandbox has of its own. Its pid 1 has its uid, and no filter: nobody may write
+    into its memory (ptrace and the like are refused by the filter).
+    """
+    hidden = [f"/proc/1{where}/mem" for where in ("", "/task/1")] if ground.isolated else []
+    own = ("--dir", "/var", "--symlink", "/tmp", "/var/tmp", "--dir", "/run")  # noqa: S108
     return [
         *("--proc", "/proc", "--dev", "/dev"),
+        *[word for place in hidden for word in ("--ro-bind", "/dev/null", place)],
         *("--perms", "1777", "--size", str(what.shm_bytes), "--tmpfs", "/dev/shm"),  # noqa: S108
         *("--remount-ro", "/dev"),
         *("--perms", "1777", "--size", str(what.tmp_bytes), "--tmpfs", "/tmp"),  # noqa: S108
-        *("--dir", "/var", "--symlink", "/tmp", "/var/tmp", "--dir", "/run"),  # noqa: S108
+        *(own if ground.isolated else ()),
     ]
 
 

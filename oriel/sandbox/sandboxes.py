@@ -9,42 +9,65 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
-import signal
-import socket
-import subprocess
-import sys
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from oriel.clock import new_id
 from oriel.faults import Invalid, Unavailable
-from oriel.sandbox import capabilities, linux, system
+from oriel.sandbox import capabilities, linux, seccomp, system
 from oriel.sandbox.capabilities import Capabilities
+from oriel.sandbox.cgroups import Bounds, Cgroups, Group, open_cgroups
 from oriel.sandbox.confined import Confined, open_child, open_outer, read_status
 from oriel.sandbox.confinement import LOST, Confinement, Exit, Limits
-from oriel.sandbox.render import render
+from oriel.sandbox.forks import ForkServer, report_in
+from oriel.sandbox.network import Network, open_network
+from oriel.sandbox.relay import Relay
+from oriel.sandbox.render import Ground, render
 from oriel.sandbox.status import Status
+from oriel.sandbox.subnet import CLOSED, Openings
 
 _CLOSE_TIMEOUT_S = 5.0
+
+_log = logging.getLogger("oriel.sandbox")
 
 
 class Sandboxes:
     """Starts sandboxes, and finds those that an earlier process started."""
 
-    def __init__(self, *, limits: Limits | None = None, allowed: Capabilities | None = None):
-        """`allowed` is what the machine can do, when that has been looked up already."""
+    def __init__(
+        self,
+        data: Path | None = None,
+        *,
+        limits: Limits | None = None,
+        allowed: Capabilities | None = None,
+        openings: Openings = CLOSED,
+        isolated: bool = True,
+    ):
+        """`data` is the data directory, by which networks and control groups are known again;
+        without one there are none. `allowed` is what the machine can do, when that has been
+        looked up already. `openings`: who may come to them, and where they may go. `isolated`:
+        False is `--isolation none`.
+        """
+        self._data = data
+        self._openings = openings
+        self._isolated = isolated
         self._limits = limits or Limits()
         self._allowed = allowed
         self._system: system.System | None = None
-        self._spawner: subprocess.Popen[bytes] | None = None
-        self._door: socket.socket | None = None
+        self._network: Network | None = None
+        self._cgroups: Cgroups | None = None
+        self._server: ForkServer | None = None
         self._turns = asyncio.Semaphore(self._limits.concurrency)
         self._launching: set[asyncio.Future[Confined]] = set()
         self._running: weakref.WeakSet[Confined] = weakref.WeakSet()
         self._boot_id = linux.boot_id()
+        machine = seccomp.MACHINES.get(os.uname().machine) if isolated else None
+        self._filter = seccomp.program(machine).hex() if machine else ""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -53,12 +76,32 @@ class Sandboxes:
             raise Unavailable("The sandboxes have not been started.")
         return self._allowed
 
+    @property
+    def network(self) -> Network | None:
+        """The sandboxes' own network; None where they share the machine's."""
+        return self._network
+
+    @property
+    def cgroups(self) -> Cgroups | None:
+        """Where their limits are; None where only samples are taken."""
+        return self._cgroups
+
     async def start(self) -> None:
         """Look at the machine and start the spawner."""
         if self._allowed is None:
             self._allowed = await asyncio.to_thread(capabilities.look)
         self._system = system.look()
-        self._open_spawner()
+        if self._data is not None and self._isolated:
+            await self._settle_in(self._data)
+        self._server = ForkServer(self._limits.launch_timeout_s)
+
+    async def _settle_in(self, data: Path) -> None:
+        """Networks and limits, where the machine has them; raises Unavailable when they fail."""
+        self._cgroups = await asyncio.to_thread(open_cgroups, data)
+        if not self.capabilities.network:
+            return
+        # It was tried out, so it can be: rather none of ours than one without its walls.
+        self._network = await asyncio.to_thread(open_network, data, self._openings)
 
     async def close(self) -> None:
         """End the spawner, and none of what it started."""
@@ -67,6 +110,22 @@ class Sandboxes:
         for confined in list(self._running):
             confined.detach()
         await asyncio.to_thread(self._end_spawner)
+        if self._network is not None:
+            await asyncio.to_thread(self._network.close)
+        if self._cgroups is not None:
+            self._cgroups.close()
+
+    def forget(self, name: str) -> None:
+        """What was kept for a sandbox of that name that has ended: its address, its group."""
+        if self._network is not None:
+            self._network.give_back(name)
+        if self._cgroups is not None:
+            self._cgroups.group(name).remove()
+
+    def sweep(self, names: set[str]) -> None:
+        """Remove the control groups of sandboxes that have ended and are not of these names."""
+        if self._cgroups is not None:
+            self._cgroups.sweep(names)
 
     async def launch(
         self,
@@ -76,48 +135,94 @@ class Sandboxes:
         stdout: int,
         stderr: int | None,
         status_path: Path,
+        name: str | None = None,
     ) -> Confined:
         """Start `what`; it is running, or Unavailable says why not.
 
-        The descriptors stay the caller's. `stdin` None is /dev/null, `stderr` None is `stdout`.
-        The status file is made anew: it must be in a directory that belongs to this launch. When
-        the caller is cancelled, what was already begun is killed.
+        With a `name`, address and control group are kept under it until `forget`; without, until
+        its end. The descriptors stay the caller's. `stdin` None is /dev/null, `stderr` None is
+        `stdout`. The status file is made anew: it must be in a directory that belongs to this
+        launch. When the caller is cancelled, what was already begun is killed.
         """
+        own = name or new_id().replace("-", "")
+        what = self._addressed(what, own)
         request = self._request(what, status_path)
         inlet = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) if stdin is None else os.dup(stdin)
         streams = (inlet, os.dup(stdout), os.dup(stdout if stderr is None else stderr))
-        launching = asyncio.ensure_future(self._launch(request, streams, status_path))
+        launching = asyncio.ensure_future(self._launch(request, streams, status_path, what, own))
         self._launching.add(launching)
         launching.add_done_callback(self._launching.discard)
+        if name is None:
+            launching.add_done_callback(lambda done: self._forget_at_end(done, own))
         try:
             return await asyncio.shield(launching)
         except asyncio.CancelledError:
             launching.add_done_callback(_abandon)
             raise
 
-    async def _launch(
-        self, request: bytes, streams: tuple[int, int, int], status_path: Path
-    ) -> Confined:
-        try:
-            async with self._turns:
-                told = await self._ask(request, streams, status_path)
-                if not told:
-                    # Nothing was started: the spawner had died. A second one will do, or nothing.
-                    await asyncio.to_thread(self._end_spawner)
-                    self._open_spawner()
-                    told = await self._ask(request, streams, status_path)
-        finally:
-            for descriptor in streams:
-                os.close(descriptor)
-        if not told:
-            raise Unavailable("No process could be started: the fork server ends at once.")
-        return self._launched(told, status_path)
+    def _addressed(self, what: Confinement, name: str) -> Confinement:
+        """With an address, where it is to have a network of its own, and there can be one."""
+        if self._network is None or what.network != "own" or what.address is not None:
+            return what
+        return replace(what, address=self._network.lease(name))
 
-    async def adopt(self, record: Mapping[str, Any], status_path: Path) -> Confined | Exit | None:
+    def _forget_at_end(self, launching: asyncio.Future[Confined], name: str) -> None:
+        if launching.cancelled() or launching.exception() is not None:
+            self.forget(name)
+        else:
+            launching.result().when_ended(lambda: self.forget(name))
+
+    async def _launch(
+        self,
+        request: bytes,
+        streams: tuple[int, int, int],
+        status_path: Path,
+        what: Confinement,
+        name: str,
+    ) -> Confined:
+        gate, opener = os.pipe2(os.O_CLOEXEC)
+        try:
+            told = await self._ask(request, (*streams, gate), status_path)
+            if not told:
+                raise Unavailable("No process could be started: the fork server ends at once.")
+            confined = self._launched(told, status_path)
+            await self._let_in(confined, what, name)
+            with contextlib.suppress(BrokenPipeError):
+                os.write(opener, b"g")
+            return confined
+        finally:
+            for descriptor in (*streams, gate, opener):
+                os.close(descriptor)
+
+    async def _let_in(self, confined: Confined, what: Confinement, name: str) -> None:
+        """What must be so before the program begins: its limits, and the ways it was given."""
+        pid = confined.child_pid
+        if pid is None:
+            return
+        if self._cgroups is not None:
+            try:
+                # Each group's kernel waits for all processors before it takes a process in.
+                group = await asyncio.to_thread(_limit, self._cgroups, name, _bounds(what), pid)
+                confined.limited_by(group)
+            except OSError as error:
+                _log.warning("no control group for %s: %s", name, error)
+        if what.address is not None and what.reach:
+            relay = Relay()
+            try:
+                await relay.open(pid, what.reach)
+            except OSError as error:
+                _log.warning("ports %s are not reached from %s: %s", what.reach, name, error)
+            confined.when_ended(relay.close)
+
+    async def adopt(
+        self, record: Mapping[str, Any], status_path: Path, name: str | None = None
+    ) -> Confined | Exit | None:
         """Find what an earlier process started: still there, ended, or (None) never begun.
 
-        The status file alone is enough; `record` adds what was known while it ran.
+        The status file alone is enough; `record` adds what was known while it ran, `name` how it
+        was limited.
         """
+        group = self._cgroups.group(name) if self._cgroups and name else None
         status = read_status(status_path, dict(record))
         if status.outer_pid is None or status.boot_id is None:
             return None
@@ -127,8 +232,13 @@ class Sandboxes:
         if outer is None and child is None:
             # The code is written before the monitor ends: look again now that it is gone.
             code = read_status(status_path).exit_code
-            return LOST if code is None else Exit.of(code)
-        return self._watch(status, status_path, outer, child)
+            found = LOST if code is None else Exit.of(code)
+            return replace(found, out_of_memory=group.out_of_memory()) if group else found
+        confined = self._watch(status, status_path, outer, child)
+        if group is not None and group.is_there:
+            confined.limited_by(group)
+            confined.let_no_one_out(group)
+        return confined
 
     def _watch(
         self, status: Status, status_path: Path, outer: int | None, child: int | None
@@ -151,60 +261,39 @@ class Sandboxes:
             allowed.staging,
             overlays=allowed.overlay,
             copy_to=str(status_path.parent / "copy"),
+            ground=self._ground(what),
         )
         request = json.dumps({**plan.as_json(), "bubblewrap": allowed.bubblewrap}).encode()
         if len(request) > self._limits.request_bytes:
             raise Invalid("The command and its environment are too large to start.")
         return request
 
-    async def _ask(self, request: bytes, streams: tuple[int, int, int], status_path: Path) -> str:
-        """Send one request; what the new process told until the program ran (empty: nobody)."""
-        with contextlib.ExitStack() as opened:
+    def _ground(self, what: Confinement) -> Ground:
+        network = self._network if what.address is not None else None
+        return Ground(
+            wires=network.wires(what.address) if network and what.address else None,
+            resolv=network.names.text if network else None,
+            seccomp=self._filter,
+            isolated=self._isolated,
+            top=() if self._isolated else tuple(sorted(os.listdir("/"))),
+        )
 
-            def own(descriptor: int) -> int:
-                opened.callback(os.close, descriptor)
-                return descriptor
-
-            plan = own(os.memfd_create("oriel-plan"))
-            os.write(plan, request)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-            status = own(os.open(status_path, flags, 0o600))
-            report, report_write = os.pipe()
-            own(report)
-            try:
-                sent = self._send([plan, report_write, status, *streams])
-            finally:
-                os.close(report_write)
-            return await self._listen(report) if sent else ""
-
-    def _send(self, descriptors: list[int]) -> bool:
-        if self._door is None:
-            return False
-        try:
-            socket.send_fds(self._door, [b"s"], descriptors)
-        except (BrokenPipeError, ConnectionResetError):
-            return False
-        except OSError as error:
-            raise Unavailable(f"The fork server cannot be reached: {error.strerror}.") from error
-        return True
-
-    async def _listen(self, report: int) -> str:
-        """Everything that comes on `report` until it closes, which exec or the end does."""
-        told = bytearray()
-        try:
-            async with asyncio.timeout(self._limits.launch_timeout_s):
-                while chunk := await _read(report):
-                    told += chunk
-        except TimeoutError:
-            _kill_introduced(bytes(told))
-            raise Unavailable("A process took too long to start: mounting did not end.") from None
-        return told.decode(errors="replace")
+    async def _ask(self, request: bytes, streams: tuple[int, ...], status_path: Path) -> str:
+        async with self._turns:
+            server = self._server
+            told = await server.ask(request, streams, status_path) if server else ""
+            if not told:
+                # Nothing was started: the spawner had died. A second one will do, or nothing.
+                await asyncio.to_thread(self._end_spawner)
+                self._server = server = ForkServer(self._limits.launch_timeout_s)
+                told = await server.ask(request, streams, status_path)
+            return told
 
     def _launched(self, told: str, status_path: Path) -> Confined:
         """The running sandbox that a report tells of, or the fault."""
         first, _, rest = told.partition("\n")
-        report = _object(rest)
-        error = report.get("error") or _object(first).get("error")
+        report = report_in(rest)
+        error = report.get("error") or report_in(first).get("error")
         if error:
             raise Unavailable(f"The sandbox could not be made: {error}.")
         if "child-pid" not in report:
@@ -216,34 +305,27 @@ class Sandboxes:
         status = read_status(status_path, _as_record(report))
         return self._watch(status, status_path, open_outer(status), open_child(status))
 
-    def _open_spawner(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            number = theirs.fileno()
-            self._spawner = subprocess.Popen(
-                [sys.executable, "-P", "-m", "oriel.sandbox.spawner", str(number)],
-                pass_fds=(number,),
-                stdin=subprocess.DEVNULL,
-                env=capabilities.spawner_environment(),
-                cwd="/",
-                start_new_session=True,
-            )
-        ours.setblocking(False)
-        self._door = ours
-
     def _end_spawner(self) -> None:
-        """Close the door, which ends it; blocks for the moment that takes."""
-        if self._door is not None:
-            self._door.close()
-            self._door = None
-        if self._spawner is None:
-            return
-        try:
-            self._spawner.wait(_CLOSE_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._spawner.kill()
-            self._spawner.wait()
-        self._spawner = None
+        """Blocks for the moment that takes."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+
+def _bounds(what: Confinement) -> Bounds:
+    """What it writes to its disk lies in memory, and comes on top of what its programs may have:
+    a full disk is a full disk, and not the end.
+    """
+    memory = what.memory_bytes
+    if memory is not None:
+        memory += what.tmp_bytes + (what.overlay.size_bytes if what.overlay else 0)
+    return Bounds(memory, what.processes or None, what.cpu_weight)
+
+
+def _limit(cgroups: Cgroups, name: str, bounds: Bounds, pid: int) -> Group:
+    group = cgroups.make(name, bounds)
+    group.enter(pid)
+    return group
 
 
 def _abandon(launching: asyncio.Future[Confined]) -> None:
@@ -252,40 +334,5 @@ def _abandon(launching: asyncio.Future[Confined]) -> None:
         launching.result().kill_soon()
 
 
-async def _read(descriptor: int) -> bytes:
-    """The next bytes of a pipe; empty at its end."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_reader(descriptor, wake)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(descriptor)
-    return os.read(descriptor, 65536)
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
 def _as_record(report: Mapping[str, Any]) -> dict[str, Any]:
     return {"child_pid": report.get("child-pid"), "pid_namespace": report.get("pid-namespace")}
-
-
-def _kill_introduced(told: bytes) -> None:
-    """End a process that hangs before bubblewrap, if it still is the one that said its name."""
-    me = _object(told.decode(errors="replace").partition("\n")[0])
-    descriptor = open_outer(Status(outer_pid=me.get("pid"), outer_start=me.get("start")))
-    if descriptor is not None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        os.close(descriptor)

@@ -1,11 +1,12 @@
 """Owns forking: a small single-threaded process that starts sandboxes for a large one.
 
 `python -m oriel.sandbox.spawner FD` reads requests from the socket FD until it closes. A request
-is one message with descriptors and no text: [plan, report, status, stdin, stdout, stderr]; the
-plan is a file in memory, so its size has no bound but the sender's. Nothing is answered on the
-socket. What is started writes to `report`: a line with its pid and start time, then either the
-error that kept it from executing bubblewrap, or bubblewrap's own account; then the pipe closes. A
-pipe that closes without a first line therefore means that nothing was started.
+is one message with descriptors: [plan, report, status, stdin, stdout, stderr, gate]; the plan is a
+file in memory, so its size has no bound but the sender's. Nothing is answered on the socket. What
+is started writes to `report`: a line with its pid and start time, then either the error that kept
+it from executing bubblewrap, or bubblewrap's own account; then the pipe closes. A pipe that closes
+without a first line therefore means that nothing was started. The program begins when a byte comes
+through `gate`, or when nobody is left to send one.
 
 Must not know more of Oriel than `render`'s descriptor numbers, and imports as little as it can:
 every start copies its page tables. It never waits for what it started: a double fork hands that
@@ -26,13 +27,27 @@ import stat
 import sys
 from typing import Any, NoReturn
 
-from oriel.sandbox import linux
+from oriel.sandbox import linux, netlink
 
-ARGUMENTS_FD, STATUS_FD, REPORT_FD = 3, 4, 5  # `render` has the same; it is too large to import
+ARGUMENTS_FD, STATUS_FD, REPORT_FD, GATE_FD = (
+    3,
+    4,
+    5,
+    6,
+)  # `render` has the same; it is too large to import
 STAGE = "/mnt"
-_DESCRIPTORS = 6
+OOM_SCORE = "300"
+"""Where the machine itself runs out of memory, a sandbox's program goes before the platform."""
+_DESCRIPTORS = 7
 _FIRST_FREE = 64
 """Received descriptors are moved up here, so that laying out the low ones overwrites none."""
+_TRIAL_WIRES = {
+    "device": "or-trial",
+    "address": "10.64.0.2",
+    "gateway": "10.64.0.1",
+    "mtu": 1500,
+    "to_loopback": False,
+}
 _STAGE_OPTIONS = "size=1m,mode=0755,nr_inodes=4096"
 
 
@@ -135,6 +150,9 @@ def _prepare(plan: dict[str, Any]) -> None:
     os.umask(0o022)
     _limit(resource.RLIMIT_NOFILE, plan["open_files"])
     _limit(resource.RLIMIT_CORE, 0)
+    _write("/proc/self/oom_score_adj", OOM_SCORE)
+    if plan["wires"]:
+        _wire(plan["wires"])
     if plan["staging"] == "none":
         if plan["lower"]:
             os.makedirs(plan["copy_to"], exist_ok=True)
@@ -149,6 +167,33 @@ def _prepare(plan: dict[str, Any]) -> None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
         os.setresuid(uid, uid, uid)
+
+
+def _wire(wires: dict[str, Any]) -> None:
+    """Go into a network namespace of our own, joined to the machine's by two devices.
+
+    It belongs to the machine's root, not to the sandbox's: nobody inside can change an address or
+    a route. It ends with its last process, and the devices with it.
+    """
+    outside = netlink.Netlink()
+    linux.unshare(linux.CLONE_NEWNET)
+    namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    gateway, address = wires["gateway"], wires["address"]
+    outside.pair(wires["device"], "eth0", namespace, wires["mtu"])
+    device = outside.index(wires["device"])
+    outside.without_ipv6(device, to_loopback=wires["to_loopback"])
+    outside.address(device, gateway, address)
+    outside.up(device)
+    outside.close()
+    os.close(namespace)
+    inside = netlink.Netlink()
+    inside.up(inside.index("lo"))
+    device = inside.index("eth0")
+    inside.without_ipv6(device)
+    inside.address(device, address, gateway)
+    inside.up(device)
+    inside.default_route(device, gateway)
+    inside.close()
 
 
 def _limit(which: int, wanted: int) -> None:
@@ -251,12 +296,14 @@ def _copy(source: str, target: str) -> None:
 
 def _lay_out(plan: dict[str, Any], received: list[int]) -> None:
     """Give the low descriptors their meaning and close all others."""
-    _, report, status, stdin, stdout, stderr = received
+    _, report, status, stdin, stdout, stderr, gate = received
     arguments = "\0".join((*plan["arguments"], "")).encode("utf-8", "surrogateescape")
-    wanted = {0: stdin, 1: stdout, 2: stderr, STATUS_FD: status, REPORT_FD: report}
+    wanted = {0: stdin, 1: stdout, 2: stderr, STATUS_FD: status, REPORT_FD: report, GATE_FD: gate}
     wanted[ARGUMENTS_FD] = _in_memory(arguments)
     for number, text in plan["files"]:
         wanted[int(number)] = _in_memory(str(text).encode())
+    if plan["seccomp"]:
+        wanted[max(wanted) + 1] = _in_memory(bytes.fromhex(plan["seccomp"]))
     for number, source in wanted.items():
         os.dup2(source, number, inheritable=True)
     linux.close_from(max(wanted) + 1)
@@ -273,6 +320,10 @@ def _in_memory(content: bytes) -> int:
 
 def try_out(trial: str) -> None:
     """Do what starting a sandbox does, up to bubblewrap; the error says what is forbidden."""
+    if trial == "network":
+        linux.unshare(linux.CLONE_NEWNET)  # this stands for the machine
+        _wire(_TRIAL_WIRES)
+        return
     plan = {"staging": trial.removesuffix("-overlay"), "overlays": True, "binds": ["/usr"]}
     lower = "/usr" if trial.endswith("-overlay") else None
     _stage({**plan, "lower": lower, "lower_bytes": 1 << 20})

@@ -325,9 +325,10 @@ def test_nothing_of_anothers_app_can_be_seen_or_touched(tmp_path: Path) -> None:
             "/apps/{app}/collaborators": body(user=KATE),
             "/apps/{app}/log-drains": body(url="http://a.example"),
             "/oriel/apps/{app}/log-drains/{drain}/actions/replay": body(since="2h"),
+            "/apps/{app}/features/{feature}": body(enabled=True),
         }
         parts = {"type": "web", "dyno": "web.1", "release": "2", "other": "1", "email": NED,
-                 "build": "0" * 36, "feature": "x", "drain": "d.1"}  # fmt: skip
+                 "build": "0" * 36, "feature": "preboot", "drain": "d.1"}  # fmt: skip
         for door in DOORS:
             if "{app}" not in door.path:
                 continue
@@ -466,7 +467,7 @@ def test_what_there_is_one_or_none_of(tmp_path: Path) -> None:
         schema.check("region", await ok(site, "GET", "/regions/us"))
         schema.check("stack", await ok(site, "GET", "/stacks"))
         schema.check("stack", await ok(site, "GET", "/stacks/oriel-1"))
-        for path in ("/addons", "/apps/demo/addons", "/apps/demo/features", "/account/features",
+        for path in ("/addons", "/apps/demo/addons", "/account/features",
                      "/apps/demo/sni-endpoints", "/account/keys", "/apps/demo/builds"):  # fmt: skip
             assert await ok(site, "GET", path) == [], path
         await refused(site, "GET", "/apps/demo/pipeline-couplings", 404)
@@ -483,7 +484,7 @@ WRONG_BODIES = (b"nonsense", b"[]", b'"text"', b'{"a": 1, "a": 2}', b"\xff", b"[
 def test_every_door_that_changes_something_refuses_what_is_no_object(tmp_path: Path) -> None:
     async def tell(site: Site) -> None:
         await ok(site, "POST", "/apps", 201, body=body(name="demo"))
-        parts = dict.fromkeys(("type", "dyno", "release", "email", "id", "drain"), "x")
+        parts = dict.fromkeys(("type", "dyno", "release", "email", "id", "drain", "feature"), "x")
         for door in DOORS:
             if door.method in ("GET", "DELETE"):
                 continue

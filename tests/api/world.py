@@ -4,6 +4,7 @@ start processes are stand-ins that remember what they were told."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from oriel.ledger import releases as ledger_releases
 from oriel.lexicon import Actor, Address, DynoName
 from oriel.logplex.client import Batch, Query
 from oriel.manifold import Dyno, Exit, Wish
+from oriel.manifold.launcher import Usage
+from oriel.manifold.watch import Watchers
 from oriel.people.throttle import Throttle
 from oriel.store.database import Database
 
@@ -42,9 +45,18 @@ class Conductor:
         self.wishes: dict[str, Wish] = {}
         self.told: list[tuple[str, str | None]] = []
         self.since = datetime(2011, 6, 19, 8, 35, 19, 250000, tzinfo=UTC)
+        self.watchers = Watchers()
+        self.takes = Usage(memory_bytes=300 << 20, swap_bytes=0, cpu_s=1.5, processes=4)
+        self.states: dict[str, tuple[str, str]] = {}
+        """By name what it is other than up, and why."""
 
     async def wish(self, wish: Wish, *, by: Actor) -> None:
         self.wishes[wish.app_id] = wish
+        self.watchers.tell(wish.app_id)
+
+    async def usage(self, app_id: str, only: str | None = None) -> dict[str, Usage]:
+        dynos = [each for each in self.dynos(app_id) if only in (None, str(each.name))]
+        return {each.instance: self.takes for each in dynos}
 
     def dynos(self, app_id: str) -> tuple[Dyno, ...]:
         wish = self.wishes.get(app_id)
@@ -57,12 +69,12 @@ class Conductor:
                 app_id=app_id,
                 command=process.command,
                 size=process.size,
-                state="up",
+                state=self.states.get(f"{type_}.{number}", ("up", ""))[0],
                 since=self.since,
                 release=wish.release,
                 host="127.0.0.1",
                 port=20101 if type_ == "web" else None,
-                reason="",
+                reason=self.states.get(f"{type_}.{number}", ("up", ""))[1],
             )
             for index, (type_, process) in enumerate(sorted(wish.processes.items()), 1)
             for number in range(1, process.quantity + 1)
@@ -78,6 +90,13 @@ class Conductor:
 
     async def run_once(self, wish: Wish, command: str, type: str, **more: Any) -> Exit:
         return Exit(code=0)
+
+    async def preboot(self, wish: Wish, *, by: Actor) -> str:
+        self.told.append(("preboot", f"v{wish.release}"))
+        return ""
+
+    def call_off(self, app_id: str) -> None:
+        self.told.append(("call off", None))
 
     async def forget(self, app_id: str) -> None:
         self.wishes.pop(app_id, None)
@@ -106,11 +125,20 @@ class Logplex:
             raise faults.Unavailable("Logplex is away.")
         self.asked.append(query)
         for number, line in enumerate(self.lines):
+            if query.format == "json":
+                line = self.as_json(line)
             if query.after is None or number > int(query.after):
                 yield Batch(position=str(number), text=line.encode() + b"\n", lines=1, skipped=0)
         if query.tail:
             await self.more.wait()
             yield Batch(position="9", text=b"2011 app[web.1]: more\n", lines=1, skipped=0)
+
+    @staticmethod
+    def as_json(line: str) -> str:
+        head, _, text = line.partition("]: ")
+        time, _, of = head.partition(" ")
+        source, _, ps = of.partition("[")
+        return json.dumps({"time": time, "source": source, "ps": ps, "text": text})
 
     async def policy(
         self, channel: str, changes: Mapping[str, object] | None = None

@@ -86,7 +86,7 @@ def test_unknown_words(oriel: Oriel) -> None:
     assert oriel("help", "frobnicate").code == 127
     ended = oriel("ps", "--frobnicate")
     assert ended.code == 2
-    assert " !    Usage: oriel ps [OPTIONS]\n" in ended.err
+    assert " !    Usage: oriel ps [OPTIONS] [TYPE|TYPE.N]...\n" in ended.err
 
 
 def test_every_fault_has_an_exit_code() -> None:

@@ -71,7 +71,7 @@ def test_ps_imports_what_it_needs_and_no_more(environ: dict[str, str]) -> None:
     assert modules & HEAVY == set()
     assert ours(modules) == {
         "cli", "cli.ages", "cli.commands", "cli.commands.ps", "cli.exits", "cli.main",
-        "cli.options", "cli.outcome", "cli.render", "cli.repository", "cli.session", "cli.table",
+        "cli.options", "cli.render", "cli.repository", "cli.session", "cli.table",
         "cli.terminal", "client", "client.address", "client.credentials", "client.refusal",
         "client.wire", "faults",
     }  # fmt: skip

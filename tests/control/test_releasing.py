@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oriel import faults
-from oriel.control import apps, config, recovery, releases, releasing
+from oriel.control import apps, config, features, recovery, releases, releasing
 from oriel.control import world as worlds
 from oriel.ledger import releases as ledger
 from oriel.manifold import Exit
@@ -138,6 +138,91 @@ def test_a_kill_while_a_release_command_runs_fails_its_release(tmp_path: Path) -
         )
         assert report is not None
         assert report.version == 2
+        change.cancel()
+        for task in site.world.background:
+            task.cancel()
+
+    play(tmp_path / "data", tell)
+
+
+async def prebooting(site: Site, why: str) -> None:
+    """An app at v2 that serves, with preboot on; what comes of the next one is `why`."""
+    actor = await site.actor(NED)
+    await apps.create_app(site.world, actor, APP)
+    await site.deploy(APP, "a", web="run", worker="work")
+    await features.set_feature(site.world, actor, APP, "preboot", True)
+
+    async def preboot(wish: Any, *, by: Any) -> str:
+        site.conductor.told.append(("preboot", f"v{wish.release}"))
+        assert await statuses(site) == ["pending", "succeeded", "succeeded"]
+        return why
+
+    site.conductor.preboot = preboot  # type: ignore[method-assign]
+
+
+def test_with_preboot_a_release_succeeds_when_its_web_dynos_are_up(tmp_path: Path) -> None:
+    async def tell(site: Site) -> None:
+        await prebooting(site, "")
+        _, release = await config.set_config(site.world, await site.actor(NED), APP, {"A": "1"})
+        assert release is not None
+        assert (release.version, release.status) == (3, "succeeded")
+        assert site.conductor.told == [("preboot", "v3")]
+        assert next(iter(site.conductor.wishes.values())).release == 3
+
+    play(tmp_path / "data", tell)
+
+
+def test_with_preboot_one_that_does_not_come_up_fails_and_the_head_stays(tmp_path: Path) -> None:
+    async def tell(site: Site) -> None:
+        await prebooting(site, "web.1 exited with status 1")
+        actor = await site.actor(NED)
+        _, release = await config.set_config(site.world, actor, APP, {"A": "1"})
+        assert release is not None
+        assert (release.status, release.status_reason) == (
+            "failed",
+            "preboot failed: web.1 exited with status 1",
+        )
+        assert next(iter(site.conductor.wishes.values())).release == 2
+        assert await config.config_vars(site.world, actor, APP) == {}
+
+    play(tmp_path / "data", tell)
+
+
+@pytest.mark.parametrize("feature_is_on", [True, False])
+def test_where_nothing_serves_there_is_nothing_to_keep(tmp_path: Path, feature_is_on: bool) -> None:
+    async def tell(site: Site) -> None:
+        actor = await site.actor(NED)
+        await apps.create_app(site.world, actor, APP)
+        await site.deploy(APP, "a", web="run")
+        await features.set_feature(site.world, actor, APP, "preboot", feature_is_on)
+        if feature_is_on:
+            site.conductor.dynos = lambda app_id: ()  # type: ignore[method-assign]
+        await config.set_config(site.world, actor, APP, {"A": "1"})
+        assert site.conductor.told == []
+        assert await statuses(site) == ["succeeded"] * 3
+
+    play(tmp_path / "data", tell)
+
+
+def test_a_kill_while_web_dynos_come_up_fails_the_release(tmp_path: Path) -> None:
+    async def tell(site: Site) -> None:
+        await prebooting(site, "")
+        begun = asyncio.Event()
+
+        async def preboot(wish: Any, *, by: Any) -> str:
+            begun.set()
+            await asyncio.get_running_loop().create_future()
+            return ""
+
+        site.conductor.preboot = preboot  # type: ignore[method-assign]
+        actor = await site.actor(NED)
+        change = asyncio.create_task(config.set_config(site.world, actor, APP, {"A": "1"}))
+        await begun.wait()
+        await site.world.db.write(lambda conn: recovery._fail_pending(conn, site.world))
+        listed = await releases.releases(site.world, actor, APP, limit=1)
+        assert listed[0].release.status_reason == (
+            "the platform was stopped while its web dynos came up"
+        )
         change.cancel()
         for task in site.world.background:
             task.cancel()

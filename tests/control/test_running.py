@@ -41,6 +41,8 @@ def dyno(state: str) -> Dyno:
         (APP, DEPLOYED, 1, [dyno("down")], False, "none"),
         (APP, DEPLOYED, 1, [], False, "booting"),
         (APP, DEPLOYED, 2, [dyno("down"), dyno("stopping")], False, "booting"),
+        (APP, DEPLOYED, 1, [dyno("restarting")], False, "booting"),
+        (APP, DEPLOYED, 1, [dyno("idle")], False, "booting"),
         (APP, DEPLOYED, 2, [dyno("crashed"), dyno("up")], True, "serve"),
     ],
 )

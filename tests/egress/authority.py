@@ -16,20 +16,34 @@ _LONG = datetime.timedelta(days=30)
 
 
 class Authority:
-    """Signs for any host; `ca` is its certificate."""
+    """Signs for any host; `ca` is its certificate.
 
-    def __init__(self, directory: Path) -> None:
+    With a `depth`, so many others stand between it and a host's certificate.
+    """
+
+    def __init__(self, directory: Path, depth: int = 0) -> None:
         self._directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _name("test authority")
         certificate = (
             self._builder(self._name, self._key)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=1), critical=True)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(_usage(sign=True), critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.ca = directory / "ca.pem"
         self.ca.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        self._between = b""
+        for number in range(depth):
+            key, name = ec.generate_private_key(ec.SECP256R1()), _name(f"between {number}")
+            between = (
+                self._builder(name, key)
+                .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+                .add_extension(_usage(sign=True), critical=True)
+                .sign(self._key, hashes.SHA256())
+            )
+            self._between = between.public_bytes(serialization.Encoding.PEM) + self._between
+            self._key, self._name = key, name
 
     def files(self, host: str) -> tuple[Path, Path]:
         """Certificate and key for a host."""
@@ -45,7 +59,8 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         cert_path, key_path = self._directory / f"{host}.pem", self._directory / f"{host}.key"
-        cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        own = certificate.public_bytes(serialization.Encoding.PEM)
+        cert_path.write_bytes(own + self._between)
         key_path.write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,

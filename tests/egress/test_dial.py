@@ -128,6 +128,29 @@ def test_an_answer_is_read_within_its_limits() -> None:
     play(story)
 
 
+def test_an_answer_before_all_was_sent_counts() -> None:
+    """As from a receiver that refuses by the head alone, and reads no more."""
+
+    async def story(dialer: Dialer) -> None:
+        async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
+            await over.wait()
+            writer.transport.abort()
+
+        over = asyncio.Event()
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        line = await dialer.tcp("127.0.0.1", server.sockets[0].getsockname()[1])
+        request = http.head("POST", "/", {"Content-Length": "20000000"}) + b"x" * 20_000_000
+        answer = await asyncio.wait_for(http.exchange(line, request), 10)
+        assert (answer.status, answer.reusable) == (413, False)
+        over.set()
+        line.close()
+        server.close()
+
+    play(story)
+
+
 def test_a_redirect_is_judged_anew() -> None:
     async def story(dialer: Dialer) -> None:
         where = (b"http://169.254.169.254/latest", b"http://[::1]:1/", b"file:///etc/passwd")

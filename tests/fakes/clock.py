@@ -45,15 +45,23 @@ class SteppedClock:
             heapq.heappop(self._sleepers)
         return self._sleepers[0][0] - self.monotonic_s() if self._sleepers else None
 
-    async def advance(self, by_s: float, settle: Callable[[], Awaitable[None]]) -> None:
-        """Let time pass, from sleeper to sleeper; `settle` waits for what each one causes."""
+    async def advance(
+        self, by_s: float, settle: Callable[[], Awaitable[None]], grain_s: float = 0.0
+    ) -> None:
+        """Let time pass, from sleeper to sleeper; `settle` waits for what each one causes. Those
+        within `grain_s` of each other wake together, which is quicker.
+        """
         end = self._passed + timedelta(seconds=by_s)
         await settle()
         while (wait_s := self.next_s) is not None:
-            due = self._passed + timedelta(seconds=wait_s)
-            if due > end:
+            due = self._passed + timedelta(seconds=wait_s + grain_s)
+            if self._passed + timedelta(seconds=wait_s) > end:
                 break
-            self._passed = max(self._passed, due)
+            self._passed = max(self._passed, min(due, end))
             heapq.heappop(self._sleepers)[2].set_result(None)
+            while self._sleepers and self._sleepers[0][0] <= self.monotonic_s() and grain_s:
+                woken = heapq.heappop(self._sleepers)[2]
+                if not woken.done():
+                    woken.set_result(None)
             await settle()
         self._passed = end

@@ -7,11 +7,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from oriel.faults import Unavailable
-from oriel.manifold import command
-from oriel.manifold.launcher import Found, Launched, LaunchSpec, OnExit
+from oriel.manifold import command, sizes
+from oriel.manifold.dyno import Check
+from oriel.manifold.launcher import (
+    Found,
+    Launched,
+    LaunchSpec,
+    Listening,
+    OnExit,
+    OnMemory,
+    Usage,
+)
 from oriel.sandbox import Exit
 
 Ask = Callable[[str], Awaitable[None]]
@@ -35,6 +44,9 @@ class FakeDyno:
     terms: int = 0
     kills: int = 0
     output: list[str] = field(default_factory=list)
+    memory_bytes: int = 1 << 20
+    elsewhere: tuple[Listening, ...] = ()
+    """Where it listens besides its port."""
 
 
 class FakeLauncher:
@@ -53,13 +65,17 @@ class FakeLauncher:
         """Why nothing can be started, if so."""
         self.most = 0
         """The most instances of one name that were ever alive at once."""
+        self.most_others = 0
+        """The same of other types than web."""
         self._hold, self._release = hold, release
         self._ports = itertools.count(20_000)
         self._watched: set[str] = set()
         self._on_exit: OnExit = lambda instance, exit_: None
+        self._on_memory: OnMemory = lambda instance, usage: None
 
-    def listen(self, on_exit: OnExit) -> None:
+    def listen(self, on_exit: OnExit, on_memory: OnMemory) -> None:
         self._on_exit = on_exit
+        self._on_memory = on_memory
 
     def place(self, spec: LaunchSpec) -> Launched:
         return Launched("127.0.0.1", next(self._ports) if spec.type == "web" else None)
@@ -74,6 +90,8 @@ class FakeLauncher:
         self.host[spec.instance] = FakeDyno(spec, at, listens=listens, deaf=not self.obeys)
         alive = [each for each in self.running(spec.app_id) if each.spec.name == spec.name]
         self.most = max(self.most, len(alive))
+        if spec.type != "web":
+            self.most_others = max(self.most_others, len(alive))
         self._watched.add(spec.instance)
         asyncio.get_running_loop().call_soon(self._play, spec.instance)
 
@@ -105,9 +123,22 @@ class FakeLauncher:
         self._watched = {each.spec.instance for each in found if each.exit is None}
         return found
 
+    async def look(self, instance: str) -> Usage | None:
+        dyno = self.host.get(instance)
+        if dyno is None or dyno.exit is not None:
+            return None
+        return Usage(dyno.memory_bytes, swap_bytes=0, cpu_s=0.0, processes=1)
+
+    async def listening(self, instance: str) -> tuple[Listening, ...]:
+        dyno = self.host.get(instance)
+        if dyno is None or dyno.exit is not None:
+            return ()
+        own = (Listening(dyno.at.host, dyno.at.port),) if dyno.listens and dyno.at.port else ()
+        return (*own, *dyno.elsewhere)
+
     # --- what a test does and sees
 
-    async def reaches(self, host: str, port: int) -> bool:
+    async def reaches(self, host: str, port: int, check: Check) -> bool:
         """Whether a dyno listens there: what the conductor probes."""
         at = Launched(host, port)
         return any(
@@ -122,11 +153,28 @@ class FakeLauncher:
         """The newest running dyno of that name."""
         return [each for each in self.running() if str(each.spec.name) == name][-1]
 
-    def end(self, instance: str, code: int | None) -> None:
+    def grow(self, name: str, memory_bytes: int) -> str:
+        """The newest running dyno of that name takes so much memory; who watches is told if that
+        is over its quota (a test tells again, as a launcher does every MEMORY_TICK_S).
+        """
+        dyno = self.named(name)
+        dyno.memory_bytes = memory_bytes
+        self._weigh(dyno.spec.instance)
+        return dyno.spec.instance
+
+    def _weigh(self, instance: str) -> None:
+        dyno = self.host[instance]
+        is_over = dyno.memory_bytes > sizes.of(dyno.spec.size).quota_bytes
+        if instance in self._watched and is_over:
+            usage = Usage(dyno.memory_bytes, swap_bytes=0, cpu_s=0.0, processes=1)
+            asyncio.get_running_loop().call_soon(self._on_memory, instance, usage)
+
+    def end(self, instance: str, code: int | None, *, out_of_memory: bool = False) -> None:
         """Its process ends; who watches is told, soon."""
         dyno = self.host[instance]
         assert dyno.exit is None
-        dyno.exit = Exit(None, lost=True) if code is None else Exit.of(code)
+        exit_ = Exit(None, lost=True) if code is None else Exit.of(code)
+        dyno.exit = replace(exit_, out_of_memory=out_of_memory)
         if instance in self._watched:
             asyncio.get_running_loop().call_soon(self._tell, instance, dyno.exit)
 
@@ -140,6 +188,7 @@ class FakeLauncher:
         """Control was killed: nobody watches any more."""
         self._watched.clear()
         self._on_exit = lambda instance, exit_: None
+        self._on_memory = lambda instance, usage: None
 
     def reboot(self) -> None:
         """The host restarts: nothing runs, and nobody knows how it ended."""
@@ -153,13 +202,20 @@ class FakeLauncher:
             self._on_exit(instance, exit_)
 
     def _play(self, instance: str) -> None:
-        """Do what its command says, as far as a fake understands it: `echo`, `exit`, `trap`."""
+        """Do what its command says, as far as a fake understands it: `echo`, `exit`, `trap`,
+        `hog MEBIBYTES`, `serve PORT`.
+        """
         dyno = self.host[instance]
         for statement in dyno.spec.command.split(";"):
             word, _, rest = statement.strip().partition(" ")
             if word == "echo":
                 env = command.environment(dyno.spec.env, {}, str(dyno.spec.name), dyno.at.port)
                 dyno.output.append(command.shown(rest, env) + "\n")
+            elif word == "hog":
+                dyno.memory_bytes = int(rest) << 20
+                self._weigh(instance)
+            elif word == "serve":
+                dyno.elsewhere = (*dyno.elsewhere, Listening("0.0.0.0", int(rest)))
             elif word == "trap":
                 dyno.deaf = True
             elif word == "exit" and dyno.exit is None:

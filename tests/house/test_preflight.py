@@ -2,14 +2,17 @@
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from oriel import faults
 from oriel.house import preflight
+from oriel.house.control import loopback_ports
 from oriel.house.layout import Layout
 from oriel.lexicon import Address
+from oriel.sandbox import Capabilities
 
 
 def test_a_new_data_directory_is_private(short_path: Path) -> None:
@@ -130,3 +133,33 @@ def test_a_certificate_that_cannot_be_read_is_named(short_path: Path) -> None:
 def test_sockets_of_usual_places_fit() -> None:
     for place in ("/var/lib/oriel", "/home/somebody-with-a-long-name/.local/share/oriel"):
         assert Layout(Path(place)).sockets_fit()
+
+
+ALL = Capabilities(True, True, "root", True, "/usr/bin/bwrap", (), True, True, "")
+
+
+def test_weaker_grounds_are_said_one_by_one() -> None:
+    mine = () if os.geteuid() == 0 else (preflight.SAME_USER,)
+    assert preflight.weaker_grounds(ALL, "bubblewrap") == mine
+    shared = replace(ALL, network=False, network_why="nftables is not installed")
+    (said,) = set(preflight.weaker_grounds(shared, "bubblewrap")) - set(mine)
+    assert "network (nftables is not installed)" in said
+    unlimited = replace(ALL, cgroups=False)
+    assert preflight.NO_LIMITS in preflight.weaker_grounds(unlimited, "bubblewrap")
+    assert preflight.weaker_grounds(ALL, "none")[0].startswith("WARNING: --isolation none")
+
+
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        (["http://127.0.0.1:3128"], (3128,)),
+        (["http://user:pass@localhost:3141/root/pypi/+simple/"], (3141,)),
+        (["https://[::1]/simple http://127.0.0.1:8081/x", "localhost:3128"], (443, 3128, 8081)),
+        (["http://proxy.example.com:3128", "", "/wheels", "http://127.0.0.1:99999"], ()),
+        (["http://127.0.0.1.example.com:80/"], ()),
+    ],
+)
+def test_builds_reach_the_ports_of_loopback_that_were_named(
+    values: list[str], ports: tuple[int, ...]
+) -> None:
+    assert loopback_ports(values) == ports

@@ -175,3 +175,14 @@ def test_the_digest_changes_with_what_control_must_know() -> None:
     other = settings.settle(Flags(web="127.0.0.1:81"), None, DATA)
     assert base.digest() == settings.settle(Flags(), base, DATA).digest()
     assert base.digest() != other.digest()
+
+
+def test_isolation_is_kept_and_what_is_none_is_refused(tmp_path: Path) -> None:
+    made = settings.settle(Flags(isolation="none"), None, tmp_path)
+    assert Settings.from_json(made.to_json()).isolation == "none"
+    assert settings.settle(Flags(), made, tmp_path).isolation == "none"
+    assert settings.settle(Flags(isolation="bubblewrap"), made, tmp_path) == settings.settle(
+        Flags(), None, tmp_path
+    )
+    with pytest.raises(faults.Invalid, match="--isolation 'docker'"):
+        settings.settle(Flags(isolation="docker"), None, tmp_path)

@@ -36,3 +36,34 @@ def test_what_cannot_be_scaled(ledger: Ledger, type: str, quantity: int) -> None
         ledger.write(
             lambda conn: settings.set_scale(conn, ledger.app.id, type, quantity, "s", START)
         )
+
+
+def test_features_are_switched_and_kept(ledger: Ledger) -> None:
+    def kept() -> dict[str, bool]:
+        found = ledger.read(lambda conn: settings.features(conn, ledger.app.id))
+        return {name: each.enabled for name, each in found.items()}
+
+    assert kept() == {}
+    for enabled in (True, True, False):
+        ledger.write(
+            lambda conn, on=enabled: settings.set_feature(  # type: ignore[misc]
+                conn, ledger.app.id, "preboot", on, START
+            )
+        )
+        assert kept() == {"preboot": enabled}
+
+
+def test_a_check_is_set_changed_and_unset(ledger: Ledger) -> None:
+    def kept() -> settings.CheckSetting | None:
+        return ledger.read(lambda conn: settings.check(conn, ledger.app.id))
+
+    assert kept() is None
+    for wanted in (settings.CheckSetting("/health", 60), settings.CheckSetting("", 90)):
+        ledger.write(
+            lambda conn, it=wanted: settings.set_check(  # type: ignore[misc]
+                conn, ledger.app.id, it, START
+            )
+        )
+        assert kept() == wanted
+    ledger.write(lambda conn: settings.unset_check(conn, ledger.app.id))
+    assert kept() is None

@@ -20,9 +20,11 @@ from sqlalchemy import select
 from oriel.clock import SystemClock
 from oriel.faults import Unavailable
 from oriel.lexicon import Actor
-from oriel.manifold import Conductor, Process, Wish
+from oriel.manifold import Conductor, Dyno, Process, Wish
+from oriel.manifold.cause import Cause
+from oriel.manifold.drawing import ARROWS
 from oriel.manifold.machine import ENDED
-from oriel.manifold.tables import dyno_events
+from oriel.manifold.tables import crash_loops, dyno_events
 from oriel.store import outbox
 from oriel.store.database import Database
 from tests.fakes.clock import SteppedClock
@@ -54,14 +56,19 @@ class Mortal:
 class MortalDatabase:
     """A database as control sees it: each write has a moment before and one after."""
 
-    def __init__(self, db: Database, life: Mortal) -> None:
-        self._db, self._life = db, life
+    def __init__(self, db: Database, life: Mortal, *, blocks: bool = False) -> None:
+        """One that `blocks` stops the loop while it writes: long stories are quicker so."""
+        self._db, self._life, self._blocks = db, life, blocks
         self.busy = 0
         self.refuses = 0
         """How many writes from now on are refused."""
 
     async def write(self, work: Callable[..., T]) -> T:
         await self._life.step()
+        if self._blocks and not self.refuses:
+            written = self._db.write_now(work)
+            await self._life.step()
+            return written
         self.busy += 1
         try:
             if self.refuses:
@@ -89,12 +96,13 @@ class MortalLauncher:
         self.place, self.adopt, self.listen = host.place, host.adopt, host.listen
 
     def __getattr__(self, name: str) -> Any:
-        call: Callable[..., Awaitable[None]] = getattr(self._host, name)
+        call: Callable[..., Awaitable[Any]] = getattr(self._host, name)
 
-        async def stepped(*args: Any) -> None:
+        async def stepped(*args: Any) -> Any:
             await self._life.step()
-            await call(*args)
+            answer = await call(*args)
             await self._life.step()
+            return answer
 
         return stepped
 
@@ -114,7 +122,10 @@ class Stage:
     store: MortalDatabase = None  # type: ignore[assignment]
     ships: bool = True
     """Whether logplex takes lines."""
+    blocks: bool = False
+    """Whether the loop stands still during a write; quicker, and nothing overlaps it."""
     wished: Wish | None = None
+    router_is_told: Callable[[], Awaitable[Any]] | None = None
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     _heard: int = 0
     _kept: int = 0
@@ -123,15 +134,25 @@ class Stage:
         """Control starts, and carries the outbox to the channel."""
         self._tasks = set(asyncio.all_tasks())
         self.life = Mortal(dies_at)
-        self.store = MortalDatabase(self.db, self.life)
+        self.store = MortalDatabase(self.db, self.life, blocks=self.blocks)
         self.conductor = Conductor(
             launcher=MortalLauncher(self.host, self.life),
             db=self.store,  # type: ignore[arg-type]
             clock=self.clock,
             changed=lambda app_id: None,
+            before_stop=self.before_stop,
             reaches=self.host.reaches,
         )
         await self.or_death(self.conductor.start())
+
+    async def before_stop(self, app_id: str) -> None:
+        """The router is told who serves."""
+        if self.router_is_told:
+            await self.router_is_told()
+
+    def serves(self, dyno: Dyno) -> bool:
+        """Whether the router sends it requests."""
+        return dyno.name.type == "web" and dyno.state == "up" and dyno.serving
 
     async def or_death(self, work: Awaitable[Any]) -> Any:
         """The outcome of `work`; None when control died under it."""
@@ -173,7 +194,21 @@ class Stage:
         await self.settle()
         while not asked.done():
             await self.advance(0.1)
+            await asyncio.sleep(0)
         return asked.result()
+
+    async def release(self, release: int, *, crashes: bool = False, **quantities: int) -> str:
+        """A release with preboot, as control makes it: says why it failed, or nothing."""
+        new = wish(release, app_id=self.app, **quantities)
+        if crashes:
+            web = replace(new.processes["web"], command="exit 1")
+            new = replace(new, processes={**new.processes, "web": web})
+        why = await self.ask(self.or_death(self.conductor.preboot(new, by=NED)))
+        if not self.life.is_dead and not why:
+            self.wished = new  # The ledger says so: it succeeded.
+            await self.or_death(self.conductor.wish(new, by=NED))
+            await self.settle()
+        return str(why)
 
     async def settle(self) -> None:
         """Until nothing moves but the clock."""
@@ -188,21 +223,24 @@ class Stage:
             if calm == CALM_TURNS and self.ships and await self._ship():
                 calm = 0
 
-    async def advance(self, by_s: float) -> None:
-        await self.clock.advance(by_s, self.settle)
+    async def advance(self, by_s: float, grain_s: float = 0.0) -> None:
+        await self.clock.advance(by_s, self.settle, grain_s)
 
     async def _ship(self) -> bool:
         """Control's shipper: lines to the channel, ended instances drained and cleaned."""
-        waiting = await self.db.read(outbox.waiting)
+        waiting = (
+            self.db.read_now(outbox.waiting) if self.blocks else await self.db.read(outbox.waiting)
+        )
         for posted in waiting:
             if posted.id > self._kept:  # As logplex does: each id once.
                 self.said.append(f"{posted.line.ps}: {posted.line.text}")
                 self._kept = posted.id
-            await self.db.write(lambda conn, id=posted.id: outbox.delivered(conn, id))
             if posted.line.drain:
                 await self.or_death(self.conductor.drained(posted.line.drain))
             if self.life.is_dead:
                 break
+        if waiting:
+            self.db.write_now(lambda conn: outbox.delivered(conn, self._kept))
         return bool(waiting)
 
     # --- what a test sees
@@ -220,44 +258,60 @@ class Stage:
         return [line.partition(": ")[2] if name else line for line in chosen]
 
     def record(self) -> dict[str, list[str]]:
-        """The states of each instance, oldest first."""
-        rows = self.db.read_now(
-            lambda conn: conn.execute(
-                select(dyno_events.c.instance, dyno_events.c.state).order_by(dyno_events.c.id)
-            ).all()
-        )
+        """The states of each instance, oldest first; without the summaries of crash loops."""
         states: dict[str, list[str]] = {}
-        for instance, state in rows:
-            states.setdefault(instance, []).append(state)
+        for instance, state, cause in self.entries():
+            if cause.kind != "crash_loop":
+                states.setdefault(instance, []).append(state)
         return states
+
+    def entries(self) -> list[tuple[str, str, Cause]]:
+        """Instance, state and cause of each entry, oldest first."""
+        rows = self.db.read_now(
+            lambda conn: conn.execute(select(dyno_events).order_by(dyno_events.c.id)).all()
+        )
+        return [(row.instance, row.state, Cause.from_kept(row.detail["cause"])) for row in rows]
+
+    def folded(self) -> dict[str, int]:
+        """How many crashes no single entry stands for, by the status they ended with."""
+        rows = self.db.read_now(lambda conn: conn.execute(select(crash_loops.c.statuses)).all())
+        counts = Counter[str]()
+        for each in (row.statuses for row in rows):
+            counts.update(each)
+        for _, _, cause in self.entries():
+            if cause.kind == "crash_loop":
+                counts.update(cause.statuses or {})
+        return dict(counts)
 
     def check(self, *, whole: bool = True) -> None:
         """What must always be so; `whole` when everything has settled and was shipped."""
         assert self.host.most <= 2, "more than old plus new of one name"
+        assert self.host.most_others <= 1, "another type than web overlaps"
+        last_of_loops = {i for i, _, cause in self.entries() if cause.kind == "crash_loop"}
         for instance, states in self.record().items():
-            for before, after in zip(["new", *states], states, strict=False):
+            before = "crashed" if instance in last_of_loops and states[0] == "down" else "new"
+            for after in states:
                 assert after in PATHS[before] or after == before, f"{instance}: {states}"
-        names = Counter(str(each.spec.name) for each in self.host.running(self.app))
-        assert all(count <= 2 for count in names.values()), names
+                before = after
+        for instance, state, cause in self.entries():
+            # Whatever ended says why, and of what it is known, how.
+            assert cause.words or state not in ENDED, f"{instance} is {state}: {cause}"
         if not whole:
             return
         ends = [line for line in self.said if "Process exited" in line or "Error R99" in line]
         ended = [states for states in self.record().values() if states[-1] in ENDED]
-        assert len(ends) == len(ended), "each instance's end is told once"
+        ended = [states for states in ended if states != ["down"]]  # Told by its loop's summary.
+        folded = sum(self.folded().values())
+        assert len(ends) == len(ended) + folded, "each instance's end is told once"
         assert all(each.exit is None for each in self.host.host.values()), "not cleaned away"
 
 
-PATHS = {
-    "new": {"starting"},
-    "starting": {"up", "stopping", "crashed", "complete"},
-    "up": {"stopping", "crashed", "complete"},
-    "stopping": {"down", "complete"},
-    "crashed": {"down"},
-    "complete": set(),
-    "down": set(),
-}
+PATHS: dict[str, set[str]] = {}
+for _before, _after, _ in ARROWS:
+    PATHS.setdefault(_before, set()).add(_after)
+    PATHS.setdefault(_after, set())
 """The paths that `machine.TABLE` allows; a test holds the two equal. An entry may also give the
-same state a new reason.
+same state a new cause.
 """
 
 

@@ -6,15 +6,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import delete, insert, update
 
 from oriel.manifold import events
+from oriel.manifold.cause import Cause
 from oriel.manifold.launcher import LaunchSpec
 from oriel.manifold.machine import Life, Say, State
 from oriel.manifold.tables import dyno_events
 from oriel.store import outbox
 from oriel.store.database import Database
 
+NOTED = Cause("noted")
+STOPPED = Cause("stopped", by="kate@foobazco.com")
 NOW = datetime(2011, 6, 19, 8, 35, 19, 123456, tzinfo=UTC)
 
 
@@ -37,9 +40,11 @@ def spec(instance: str, name: str = "web.1", once: bool = False) -> LaunchSpec:
     )
 
 
-def record(db: Database, who: LaunchSpec, *states: State, reason: str = "", age_s: int = 0) -> None:
+def record(
+    db: Database, who: LaunchSpec, *states: State, cause: Cause = NOTED, age_s: int = 0
+) -> None:
     for state in states:
-        life = Life(state, reason=reason)
+        life = Life(state, cause=cause)
         at = NOW - timedelta(seconds=age_s)
         db.write_now(lambda conn, life=life, at=at: events.record(conn, who, life, (), at))  # type: ignore[misc]
 
@@ -59,7 +64,7 @@ def test_the_living_come_in_the_order_in_which_they_were_begun(database: Databas
     for instance in ("z", "a", "m"):
         record(database, spec(instance), "starting")
     record(database, spec("m"), "up")
-    record(database, spec("z"), "stopping", reason="replaced by v75")
+    record(database, spec("z"), "stopping", cause=Cause("new_release", release=75))
     record(database, spec("gone"), "starting", "crashed")
     living = database.read_now(events.living)
     assert [(each.instance, each.state) for each in living] == [
@@ -73,11 +78,42 @@ def test_those_that_rest(database: Database) -> None:
     record(database, spec("1", "web.1"), "starting", "crashed")
     record(database, spec("2", "web.2"), "starting", "crashed")
     record(database, spec("3", "web.2"), "starting", "up")
-    record(database, spec("4", "web.3"), "down", reason="stopped by kate@foobazco.com")
-    record(database, spec("5", "web.4"), "down", reason="replaced by v75")
-    record(database, spec("6", "web.5"), "down", reason="stoppedXby nobody")
+    record(database, spec("4", "web.3"), "down", cause=STOPPED)
+    record(database, spec("5", "web.4"), "down", cause=Cause("new_release", release=75))
+    record(database, spec("6", "web.5"), "idle", cause=Cause("idled"))
+    late = Cause("exit_timeout", timeout_s=30, first=STOPPED)
+    record(database, spec("7", "web.6"), "down", cause=late)
     resting = database.read_now(events.resting)
-    assert [each.name for each in resting] == ["web.1", "web.3"]
+    assert [each.name for each in resting] == ["web.1", "web.3", "web.5", "web.6"]
+
+
+def test_what_an_older_version_wrote_is_read_too(database: Database) -> None:
+    """It had causes in words alone, and nothing of checks, crashes or switches."""
+    record(database, spec("new"), "starting")
+    old = {
+        "app_id": "app",
+        "name": "web.2",
+        "type": "web",
+        "number": 2,
+        "release": 7,
+        "at": NOW,
+        "detail": {"command": "run", "size": "standard-1x", "channel": "c", "once": False},
+    }
+    rows = [
+        {**old, "instance": "1", "state": "down", "cause": "stopped by kate@foobazco.com"},
+        {**old, "instance": "2", "name": "web.3", "state": "crashed", "cause": "exited with 1"},
+        {**old, "instance": "3", "name": "web.4", "state": "down", "cause": "replaced by v8"},
+        {**old, "instance": "4", "name": "web.5", "state": "up", "cause": ""},
+    ]
+    database.write_now(lambda conn: conn.execute(insert(dyno_events), rows))
+    resting = database.read_now(events.resting)
+    assert [(each.instance, each.because.words) for each in resting] == [
+        ("1", "stopped by kate@foobazco.com"),
+        ("2", "exited with 1"),
+    ]
+    living = database.read_now(events.living)
+    assert [each.instance for each in living] == ["new", "4"]
+    assert living[1].notes == events.Notes()
 
 
 def test_a_last_line_waits_for_the_drain_and_others_do_not(database: Database) -> None:

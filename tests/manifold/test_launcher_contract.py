@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Protocol
 import pytest
 
 from oriel.clock import SystemClock, new_id
-from oriel.manifold.launcher import Launched, Launcher, LaunchSpec
+from oriel.manifold import sizes
+from oriel.manifold.launcher import Launched, Launcher, LaunchSpec, Listening, Usage
 from oriel.manifold.local.launcher import LocalLauncher
 from oriel.sandbox import Exit, Sandboxes
 from tests.fakes.launcher import FakeLauncher
@@ -40,6 +42,12 @@ class Bench(Protocol):
     def left(self) -> list[str]:
         """The instances of which anything is left."""
 
+    def hog(self, mebibytes: int) -> str:
+        """A command that takes so much memory, says `taken`, and keeps it."""
+
+    def server(self, port: int) -> str:
+        """A command that listens on all addresses at that port, says `listening`, and goes on."""
+
 
 class FakeBench:
     """The fake launcher's host."""
@@ -63,6 +71,12 @@ class FakeBench:
     def left(self) -> list[str]:
         return list(self.fake.host)
 
+    def hog(self, mebibytes: int) -> str:
+        return f"hog {mebibytes}; echo taken"
+
+    def server(self, port: int) -> str:
+        return f"serve {port}; echo listening"
+
 
 class LocalBench:
     """Real sandboxes, over a slug of one file."""
@@ -71,7 +85,6 @@ class LocalBench:
         self.held: list[str] = []
         self.released: list[str] = []
         self.data = root / "data"
-        self.data.mkdir(mode=0o700)
         self.slug = self.data / "slugs" / "app" / "digest"
         self.slug.mkdir(parents=True)
         (self.slug / "hello").write_text("hello\n")
@@ -95,7 +108,7 @@ class LocalBench:
 
     async def desert(self) -> None:
         await self._sandboxes.close()
-        self._sandboxes = Sandboxes()
+        self._sandboxes = Sandboxes(self.data)
         await self._sandboxes.start()
         self.launcher = self._new(self._sandboxes)
 
@@ -118,6 +131,21 @@ class LocalBench:
     def left(self) -> list[str]:
         return sorted(each.name for each in (self.data / "dynos").glob("*"))
 
+    def hog(self, mebibytes: int) -> str:
+        script = (
+            f"kept = bytearray({mebibytes} << 20); "
+            "print('taken', flush=True); import time; time.sleep(1000)"
+        )
+        return f'python3 -c "{script}"'
+
+    def server(self, port: int) -> str:
+        script = (
+            "import socket, time; s = socket.socket(); "
+            f"s.bind(('0.0.0.0', {port})); s.listen(); "
+            "print('listening', flush=True); time.sleep(1000)"
+        )
+        return f'python3 -c "{script}"'
+
 
 def noting(where: list[str]) -> Callable[[str], Awaitable[None]]:
     async def note(instance: str) -> None:
@@ -131,7 +159,8 @@ async def opened(kind: str, root: Path) -> AsyncIterator[FakeBench | LocalBench]
     if kind == "fake":
         yield FakeBench(root)
         return
-    sandboxes = Sandboxes()
+    (root / "data").mkdir(mode=0o700)
+    sandboxes = Sandboxes(root / "data")
     await sandboxes.start()
     if not sandboxes.capabilities.user_namespaces:
         pytest.skip("; ".join(sandboxes.capabilities.why))
@@ -148,7 +177,11 @@ class Hand:
     def __init__(self, bench: FakeBench | LocalBench) -> None:
         self.bench = bench
         self.ends: list[tuple[str, Exit]] = []
-        bench.launcher.listen(lambda instance, exit_: self.ends.append((instance, exit_)))
+        self.over: list[tuple[str, Usage]] = []
+        bench.launcher.listen(
+            lambda instance, exit_: self.ends.append((instance, exit_)),
+            lambda instance, usage: self.over.append((instance, usage)),
+        )
 
     async def start(self, command: str, type: str = "worker") -> LaunchSpec:
         spec = LaunchSpec(
@@ -270,6 +303,31 @@ def test_what_is_asked_of_the_ended_and_the_unknown_is_no_error(tell: Tell) -> N
     tell(story)
 
 
+def test_what_is_asked_about_the_ended_and_the_unknown_has_an_answer(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        launcher = hand.bench.launcher
+        spec = await hand.start("exit 0")
+        await hand.end_of(spec)
+        for instance in (spec.instance, "0123456789abcdef"):
+            assert await launcher.look(instance) is None
+            assert await launcher.listening(instance) == ()
+
+    tell(story)
+
+
+def test_what_one_that_runs_takes_is_seen(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await hand.start("echo up; sleep 1000")
+        await hand.says(spec, "up")
+        usage = await hand.bench.launcher.look(spec.instance)
+        assert usage is not None
+        assert usage.memory_bytes >= usage.swap_bytes >= 0
+        assert usage.cpu_s >= 0
+        assert usage.processes >= 1
+
+    tell(story)
+
+
 def test_clean_leaves_nothing_and_lets_go(tell: Tell) -> None:
     async def story(hand: Hand) -> None:
         spec = await hand.start("echo hello; exit 0")
@@ -329,5 +387,61 @@ def test_one_that_ends_while_nobody_watches(tell: Tell) -> None:
         if not await ended():
             await hand.end_of(spec)
         assert len(hand.ends) <= 1
+
+    tell(story)
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def test_what_an_instance_takes(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        launcher = hand.bench.launcher
+        spec = await hand.start(hand.bench.hog(100))
+        await hand.says(spec, "taken")
+        usage = await launcher.look(spec.instance)
+        assert usage is not None
+        assert 100 << 20 <= usage.memory_bytes < 300 << 20
+        assert usage.processes >= 1
+        assert usage.cpu_s >= 0
+        assert usage.swap_bytes >= 0
+        await launcher.kill(spec.instance)
+        await hand.end_of(spec)
+        assert await launcher.look(spec.instance) is None
+        assert await launcher.look("0123456789abcdef") is None
+        assert hand.over == [], "it is within its quota"
+
+    tell(story)
+
+
+def test_one_over_its_quota_is_told_of(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        quota = sizes.of("standard-1x").quota_bytes
+        spec = await hand.start(hand.bench.hog((quota >> 20) + 40))
+        await hand.until(lambda: hand.over, "that it is over its quota")
+        instance, usage = hand.over[0]
+        assert instance == spec.instance
+        assert usage.memory_bytes > quota
+        await hand.bench.launcher.kill(spec.instance)
+        await hand.end_of(spec)
+
+    tell(story)
+
+
+def test_where_an_instance_listens(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        launcher = hand.bench.launcher
+        port = free_port()
+        spec = await hand.start(hand.bench.server(port))
+        await hand.says(spec, "listening")
+        assert Listening("0.0.0.0", port) in await launcher.listening(spec.instance)
+        await launcher.kill(spec.instance)
+        await hand.end_of(spec)
+        assert await launcher.listening(spec.instance) == ()
+        assert await launcher.listening("0123456789abcdef") == ()
 
     tell(story)

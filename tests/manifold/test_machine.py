@@ -5,13 +5,17 @@ besides the table.
 from __future__ import annotations
 
 import itertools
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from oriel.manifold.cause import Cause
 from oriel.manifold.machine import (
+    BEGUN,
     ENDED,
+    LEAVING,
     TABLE,
     Begun,
     BootTimedOut,
@@ -22,14 +26,15 @@ from oriel.manifold.machine import (
     Kill,
     Launch,
     Life,
+    Misbound,
     NotLaunched,
     Order,
+    OverQuota,
     Ready,
     Say,
     State,
     StopAsked,
     Terminate,
-    how,
     step,
 )
 from oriel.sandbox import Exit
@@ -40,13 +45,25 @@ LOST = Exit(None, lost=True)
 R10 = "Error R10 (Boot timeout) -> Web process failed to bind to $PORT within 60 seconds of launch"
 R12 = "Error R12 (Exit timeout) -> At least one process failed to exit within 30 seconds of SIGTERM"
 R99 = "Error R99 (Platform error) -> Failed to launch the dyno: no room"
+R15 = "Error R15 (Memory quota vastly exceeded)"
+MIB = 1 << 20
+SCALED = Cause("scaled", by="ned@foobazco.com")
+STOPPED = Cause("stopped", by="kate")
+REPLACED = Cause("new_release", release=74)
+CYCLED = Cause("cycled")
+IDLED = Cause("idled")
 NEW = Life(is_web=True)
-STARTING = Life("starting", is_web=True)
-UP = Life("up", is_web=True)
-STOPPING = Life("stopping", is_web=True, fate="restart", reason="replaced by v74")
-CRASHED = Life("crashed", is_web=True, reason="exited with status 1")
+STARTING = Life("starting", is_web=True, cause=Cause("deployed", release=73))
+UP = Life("up", is_web=True, cause=Cause("ready"))
+RESTARTING = Life("restarting", is_web=True, fate="restart", cause=REPLACED)
+STOPPING = Life("stopping", is_web=True, fate="down", cause=SCALED)
+IDLING = Life("stopping", is_web=True, fate="idle", cause=IDLED)
+IDLE = Life("idle", is_web=True, fate="idle", cause=IDLED)
+CRASHED = Life("crashed", is_web=True, cause=Cause("exited", status=1))
 ONCE = Life("up", once=True)
-ONCE_STOPPING = Life("stopping", once=True, fate="down", reason="stopped by kate", stopped_in="up")
+ONCE_STOPPING = Life("stopping", once=True, fate="down", cause=STOPPED, stopped_in="up")
+KILLED_LINES = ["Stopping process with SIGKILL", "<Kill>"]
+SIGTERM_LINES = ["Stopping all processes with SIGTERM", "<Terminate>"]
 
 
 def spoken(orders: tuple[Order, ...]) -> list[str]:
@@ -72,11 +89,23 @@ ROWS: list[tuple[Life, Event, State, str, list[str]]] = [
     ),
     (
         Life(before="crashed"),
-        Begun("rake"),
+        Begun("rake", Cause("retried")),
         "starting",
         "",
         [
             "State changed from crashed to starting",
+            "Starting process with command: `rake`",
+            "<Launch>",
+        ],
+    ),
+    (
+        Life(before="idle"),
+        Begun("rake", Cause("woken")),
+        "starting",
+        "",
+        [
+            "Unidling",
+            "State changed from down to starting",
             "Starting process with command: `rake`",
             "<Launch>",
         ],
@@ -94,18 +123,49 @@ ROWS: list[tuple[Life, Event, State, str, list[str]]] = [
         BootTimedOut(60),
         "starting",
         "did not bind to its port within 60 s (R10)",
-        [R10, "Stopping process with SIGKILL", "<Kill>"],
+        [R10, *KILLED_LINES],
     ),
     (
         STARTING,
-        StopAsked("down", "scaled down by ned@foobazco.com"),
+        BootTimedOut(90, "/health"),
+        "starting",
+        "did not answer GET /health well within 90 s (R10)",
+        [
+            "Error R10 (Boot timeout) -> Web process failed to answer GET /health with 2xx or 3xx "
+            "within 90 seconds of launch",
+            *KILLED_LINES,
+        ],
+    ),
+    (
+        STARTING,
+        Misbound(25162, 8000, "0.0.0.0"),
+        "starting",
+        "",
+        [
+            "Error R11 (Bad bind) -> Process bound to port 8000, should be 25162 (see environment "
+            "variable PORT)"
+        ],
+    ),
+    (
+        STARTING,
+        Misbound(25162, 25162, "127.0.0.1"),
+        "starting",
+        "",
+        ["Error R11 (Bad bind) -> Process bound to host 127.0.0.1, should be 0.0.0.0"],
+    ),
+    (
+        STARTING,
+        OverQuota(1090 * MIB, 512 * MIB, vastly=True),
+        "starting",
+        "used 1090M of 512M memory (R15)",
+        ["Process running mem=1090M(212.9%)", R15, *KILLED_LINES],
+    ),
+    (
+        STARTING,
+        StopAsked("down", SCALED),
         "stopping",
         "scaled down by ned@foobazco.com",
-        [
-            "State changed from starting to down",
-            "Stopping all processes with SIGTERM",
-            "<Terminate>",
-        ],
+        ["State changed from starting to down", *SIGTERM_LINES],
     ),
     (
         STARTING,
@@ -116,15 +176,38 @@ ROWS: list[tuple[Life, Event, State, str, list[str]]] = [
     ),
     (
         UP,
-        StopAsked("restart", "replaced by v74"),
-        "stopping",
+        OverQuota(int(545.8 * MIB), 512 * MIB, vastly=False),
+        "up",
+        "",
+        ["Process running mem=545M(106.6%)", "Error R14 (Memory quota exceeded)"],
+    ),
+    (
+        UP,
+        OverQuota(1090 * MIB, 512 * MIB, vastly=True),
+        "up",
+        "used 1090M of 512M memory (R15)",
+        ["Process running mem=1090M(212.9%)", R15, *KILLED_LINES],
+    ),
+    (
+        UP,
+        StopAsked("restart", REPLACED),
+        "restarting",
         "replaced by v74",
-        [
-            "Restarting",
-            "State changed from up to starting",
-            "Stopping all processes with SIGTERM",
-            "<Terminate>",
-        ],
+        ["Restarting", "State changed from up to starting", *SIGTERM_LINES],
+    ),
+    (
+        UP,
+        StopAsked("restart", CYCLED),
+        "restarting",
+        "cycled after a day",
+        ["Cycling", "State changed from up to starting", *SIGTERM_LINES],
+    ),
+    (
+        UP,
+        StopAsked("idle", IDLED),
+        "stopping",
+        "no requests came",
+        ["Idling", "State changed from up to down", *SIGTERM_LINES],
     ),
     (
         UP,
@@ -140,25 +223,75 @@ ROWS: list[tuple[Life, Event, State, str, list[str]]] = [
         "ended, with a status that is not known",
         ["Process exited ...", "State changed from up to crashed"],
     ),
-    (STOPPING, NotLaunched("no room"), "down", "replaced by v74", [R99 + " ..."]),
-    (STOPPING, StopAsked("down", "stopped by kate"), "stopping", "stopped by kate", []),
+    (
+        UP,
+        Ended(Exit(137, 9, out_of_memory=True)),
+        "crashed",
+        "ran out of memory (R15), exited with status 137 (SIGKILL)",
+        [
+            R15 + " ...",
+            "Process exited with status 137 ...",
+            "State changed from up to crashed",
+        ],
+    ),
+    (RESTARTING, NotLaunched("no room"), "down", "replaced by v74", [R99 + " ..."]),
+    (
+        RESTARTING,
+        StopAsked("down", STOPPED),
+        "stopping",
+        "stopped by kate",
+        ["State changed from starting to down"],
+    ),
+    (RESTARTING, StopAsked("restart", CYCLED), "restarting", "cycled after a day", []),
+    (
+        RESTARTING,
+        ExitTimedOut(30),
+        "restarting",
+        "replaced by v74; killed 30 s after SIGTERM (R12)",
+        [R12, "Stopping remaining processes with SIGKILL", "<Kill>"],
+    ),
+    (
+        RESTARTING,
+        Ended(Exit.of(143)),
+        "down",
+        "replaced by v74",
+        ["Process exited with status 143 ..."],
+    ),
+    (STOPPING, NotLaunched("no room"), "down", "scaled down by ned@foobazco.com", [R99 + " ..."]),
+    (STOPPING, StopAsked("down", STOPPED), "stopping", "stopped by kate", []),
+    (STOPPING, StopAsked("idle", IDLED), "stopping", "scaled down by ned@foobazco.com", []),
+    (
+        STOPPING,
+        StopAsked("restart", REPLACED),
+        "restarting",
+        "replaced by v74",
+        ["State changed from down to starting"],
+    ),
     (
         STOPPING,
         ExitTimedOut(30),
         "stopping",
-        "replaced by v74; killed 30 s after SIGTERM (R12)",
+        "scaled down by ned@foobazco.com; killed 30 s after SIGTERM (R12)",
         [R12, "Stopping remaining processes with SIGKILL", "<Kill>"],
     ),
     (
         STOPPING,
         Ended(Exit.of(143)),
         "down",
-        "replaced by v74",
+        "scaled down by ned@foobazco.com",
         ["Process exited with status 143 ..."],
     ),
     (
+        IDLING,
+        Ended(Exit.of(143)),
+        "idle",
+        "no requests came",
+        ["Process exited with status 143 ..."],
+    ),
+    (IDLE, StopAsked("down", SCALED), "down", "scaled down by ned@foobazco.com", []),
+    (
         CRASHED,
-        StopAsked("down", "scaled down by kate"),
+        StopAsked("down", Cause("scaled", by="kate")),
         "down",
         "scaled down by kate",
         ["State changed from crashed to down"],
@@ -170,13 +303,7 @@ ROWS: list[tuple[Life, Event, State, str, list[str]]] = [
         "exited with status 0",
         ["Process exited with status 0 ...", "State changed from up to complete"],
     ),
-    (
-        ONCE,
-        StopAsked("down", "stopped by kate"),
-        "stopping",
-        "stopped by kate",
-        ["Stopping all processes with SIGTERM", "<Terminate>"],
-    ),
+    (ONCE, StopAsked("down", STOPPED), "stopping", "stopped by kate", SIGTERM_LINES),
     (
         ONCE_STOPPING,
         Ended(Exit.of(143)),
@@ -206,13 +333,17 @@ EVENTS: list[Event] = [
     NotLaunched("x"),
     Ready(),
     BootTimedOut(60),
-    StopAsked("down", "x"),
-    StopAsked("restart", "x"),
+    Misbound(1, 2, "x"),
+    OverQuota(600 * MIB, 512 * MIB, vastly=False),
+    OverQuota(2000 * MIB, 512 * MIB, vastly=True),
+    StopAsked("down", STOPPED),
+    StopAsked("restart", REPLACED),
+    StopAsked("idle", IDLED),
     ExitTimedOut(30),
     Ended(Exit(1)),
     Ended(LOST),
 ]
-STATES: list[State] = ["new", "starting", "up", "stopping", "crashed", "complete", "down"]
+STATES: tuple[State, ...] = get_args(State)
 
 
 def test_what_has_no_row_is_old_news() -> None:
@@ -221,44 +352,57 @@ def test_what_has_no_row_is_old_news() -> None:
             assert step(Life(state), event) == (Life(state), ())
 
 
-def test_the_paths_are_those_of_the_table() -> None:
+def test_the_drawn_arrows_are_what_the_table_does() -> None:
     paths: dict[str, set[str]] = {state: set() for state in STATES}
+    # A one-off is never idled nor crashed: nobody asks that of it, and it ends complete.
     for (state, kind), once in itertools.product(TABLE, (False, True)):
+        lives = [Life(state, once=once, fate=fate) for fate in (None, "down", "restart", "idle")]
+        if once and state in ("restarting", "crashed", "idle"):
+            continue
         for event in EVENTS:
             if type(event) is kind:
-                after = step(Life(state, once=once), event)[0].state
-                paths[state] |= {after} - {state}
+                after = {step(life, event)[0].state for life in lives if fits(life)}
+                paths[state] |= after - {state}
     assert paths == PATHS
 
 
+def fits(life: Life) -> bool:
+    """Whether an instance can have that fate in its state."""
+    if life.state == "restarting":
+        return life.fate == "restart"
+    if life.state == "stopping":
+        return life.fate == "down" or (life.fate == "idle" and not life.once)
+    return life.fate is None or life.state in ("idle", "crashed")
+
+
 def test_ready_and_a_second_time_out_change_nothing_once_it_is_too_late() -> None:
-    late, _ = step(STARTING, BootTimedOut(60))
-    assert step(late, Ready()) == (late, ())
-    assert step(late, BootTimedOut(60)) == (late, ())
-    ended, _ = step(late, Ended(Exit.of(137)))
-    assert ended.reason == "did not bind to its port within 60 s (R10)"
+    over = OverQuota(2000 * MIB, 512 * MIB, vastly=True)
+    for event in (BootTimedOut(60), over):
+        late, _ = step(STARTING, event)
+        for more in (Ready(), BootTimedOut(60), over, Misbound(1, 2, "x")):
+            assert step(late, more) == (late, ())
+        ended, _ = step(late, Ended(Exit.of(137)))
+        assert ended.reason == late.reason != ""
+        assert (ended.cause.status, ended.cause.signal) == (137, 9)
 
 
-def test_a_crashed_one_whose_successor_comes_is_left_as_it_is() -> None:
-    assert step(CRASHED, StopAsked("restart", "replaced by v9")) == (CRASHED, ())
+def test_a_hint_is_given_once() -> None:
+    hinted, orders = step(STARTING, Misbound(1, 2, "x"))
+    assert orders
+    assert step(hinted, Misbound(1, 3, "x")) == (hinted, ())
 
 
-@pytest.mark.parametrize(
-    ("exit_", "words"),
-    [
-        (Exit(0), "exited with status 0"),
-        (Exit(1), "exited with status 1"),
-        (Exit.of(137), "exited with status 137 (SIGKILL)"),
-        (Exit.of(143), "exited with status 143 (SIGTERM)"),
-        (Exit.of(139), "exited with status 139 (SIGSEGV)"),
-        (Exit.of(192), "exited with status 192 (SIGRTMAX)"),
-        (Exit.of(160), "exited with status 160"),
-        (Exit.of(255), "exited with status 255"),
-        (LOST, "ended, with a status that is not known"),
-    ],
-)
-def test_how(exit_: Exit, words: str) -> None:
-    assert how(exit_) == words
+def test_a_crashed_or_idle_one_whose_successor_comes_is_left_as_it_is() -> None:
+    for life in (CRASHED, IDLE):
+        assert step(life, StopAsked("restart", REPLACED)) == (life, ())
+
+
+def test_an_end_that_was_asked_for_tells_how_it_ended_too() -> None:
+    ended, _ = step(STOPPING, Ended(Exit.of(143)))
+    assert (ended.cause.kind, ended.cause.status, ended.cause.signal) == ("scaled", 143, 15)
+    late, _ = step(RESTARTING, ExitTimedOut(30))
+    killed, _ = step(late, Ended(Exit.of(137)))
+    assert (killed.cause.kind, killed.cause.root.kind) == ("exit_timeout", "new_release")
 
 
 events = st.sampled_from([each for each in EVENTS if not isinstance(each, Begun)])
@@ -270,16 +414,20 @@ def test_any_history(is_web: bool, once: bool, history: list[Event]) -> None:
     life = Life(is_web=is_web, once=once)
     orders: list[Order] = []
     for event in [Begun("x"), *history]:
+        before = life
         was_final = life.state in ("complete", "down")
         life, more = step(life, event)
+        assert life.state == before.state or life.state in PATHS[before.state]
         assert not (was_final and more)
         orders += more
     assert sum(isinstance(each, Launch) for each in orders) == 1
     ends = [each for each in orders if isinstance(each, Say) and each.last]
-    assert len(ends) == (life.state in ENDED)
+    assert len([each for each in ends if each.text != R15]) == (life.state in ENDED)
     assert sum(isinstance(each, Terminate) for each in orders) <= 1
     assert sum(isinstance(each, Kill) for each in orders) <= 1 + sum(
         isinstance(each, ExitTimedOut) for each in history
     )
-    fates: set[Fate | None] = {"restart", "down", None}
-    assert life.fate in fates
+    fates: dict[State, set[Fate | None]] = {"restarting": {"restart"}, "idle": {"idle"}}
+    assert life.fate in fates.get(life.state, {"restart", "down", "idle", None})
+    assert (life.fate is None) or life.state not in BEGUN
+    assert life.cause.words or life.state not in {*ENDED, *LEAVING}

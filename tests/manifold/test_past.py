@@ -11,6 +11,7 @@ import pytest
 
 from oriel.faults import Unavailable
 from oriel.lexicon import DynoName
+from oriel.manifold.cause import Cause
 from oriel.manifold.launcher import Launched, LaunchSpec
 
 from .conftest import Play
@@ -78,6 +79,38 @@ def test_a_kill_at_each_step(told: Play, act: Act) -> None:
             assert live == Counter(stage.wished.quantities), f"killed at step {dies_at}"
             assert {each.spec.release for each in stage.host.running()} <= {stage.wished.release}
             assert set(stage.states().values()) <= {"up"}
+
+        told(story)
+        if survived:
+            break
+    assert dies_at >= 5, "the kills came at no step"
+
+
+def test_a_kill_at_each_step_of_going_to_sleep_and_waking(told: Play) -> None:
+    """It sleeps or is up, as it was begun; asked again, it wakes."""
+    for dies_at in itertools.count():
+        survived = False
+
+        async def story(stage: Stage, dies_at: int = dies_at) -> None:
+            nonlocal survived
+            await stage.wish(1, web=1)
+            await stage.kill()
+            await stage.begin(dies_at)
+            assert stage.wished is not None
+            await stage.or_death(stage.conductor.wish(stage.wished, by=KATE))
+            for work in (stage.conductor.idle, stage.conductor.unidle):
+                await stage.settle()
+                if not stage.life.is_dead:
+                    await stage.or_death(work(stage.app))
+            await stage.settle()
+            survived = not stage.life.is_dead
+            await stage.restart_control()
+            await stage.advance(1)
+            assert stage.states()["web.1"] in ("idle", "up"), f"killed at step {dies_at}"
+            await stage.conductor.unidle(stage.app)
+            await stage.settle()
+            assert stage.states() == {"web.1": "up"}
+            assert len(stage.host.running()) == 1
 
         told(story)
         if survived:
@@ -261,9 +294,9 @@ def test_a_restart_that_was_cut_short_is_finished(told: Play) -> None:
         await stage.wish(web=1)
         old = stage.host.named("web.1")
         old.deaf = True
-        instance = stage.conductor._apps[stage.app].slots[DynoName("web", 1)].instance
+        instance = stage.conductor._seats.apps[stage.app].slots[DynoName("web", 1)].instance
         assert instance is not None
-        instance.stop("restart", "restarted by kate@foobazco.com")
+        instance.stop("restart", Cause("restarted", by=KATE.email))
         await stage.settle()
         stage.host.obeys = True
         await stage.restart_control()

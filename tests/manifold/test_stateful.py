@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, settings
@@ -38,6 +39,8 @@ class Life(RuleBasedStateMachine):
         self.stage = Stage(self.stack.enter_context(opened(root / "oriel.db", Life.template)))
         self.release = 1
         self.stopped: set[str] = set()
+        self.asleep = False
+        self.deploys: list[asyncio.Task[None]] = []
         self.do(self.stage.begin())
 
     def do(self, work: object) -> None:
@@ -46,7 +49,11 @@ class Life(RuleBasedStateMachine):
     @rule(quantities=QUANTITIES, new=st.booleans(), hurried=st.booleans())
     def wish(self, quantities: dict[str, int], new: bool, hurried: bool) -> None:
         self.release += new
-        self.stage.wished = wish(self.release, **quantities)
+        if not new and self.stage.wished and self.stage.wished.release != self.release:
+            # The newest release failed, or is not up yet: what is scaled is the one before.
+            self.stage.wished = wish(self.stage.wished.release, **quantities)
+        else:
+            self.stage.wished = wish(self.release, **quantities)
         if new:
             self.stopped.clear()
         self.stopped &= {
@@ -82,6 +89,52 @@ class Life(RuleBasedStateMachine):
         if self.chosen(only) and not self.waits(only):
             self.stopped |= self.chosen(only)
             self.do(self.stage.ask(self.stage.conductor.stop(self.stage.app, only, KATE)))
+
+    @rule(quantities=QUANTITIES, hurried=st.booleans(), crashes=st.booleans())
+    def deploy_beside(self, quantities: dict[str, int], hurried: bool, crashes: bool) -> None:
+        """A release with preboot; where it is hurried, other things happen meanwhile."""
+        if not self.stage.wished or not all(each.done() for each in self.deploys):
+            return  # Releases are made one after the other.
+        self.release += 1
+        number = self.release
+        new = wish(number, **quantities)
+        if crashes:
+            web = replace(new.processes["web"], command="exit 1")
+            new = replace(new, processes={**new.processes, "web": web})
+
+        async def deploy() -> None:
+            if await self.stage.conductor.preboot(new, by=NED) or self.release != number:
+                self.stage.conductor.call_off(self.stage.app)
+                return
+            self.stopped.clear()
+            self.asleep = False
+            self.stage.wished = new
+            await self.stage.conductor.wish(new, by=NED)
+
+        work = self.loop.create_task(deploy())
+        self.deploys.append(work)
+        if not hurried:
+            self.do(self.stage.advance(70))
+
+    @rule()
+    def idle(self) -> None:
+        self.do(self.stage.settle())
+        if not self.stopped:
+            self.do(self.stage.ask(self.stage.conductor.idle(self.stage.app)))
+            self.asleep = True
+
+    @rule()
+    def unidle(self) -> None:
+        self.do(self.stage.conductor.unidle(self.stage.app))
+        self.asleep = False
+
+    @rule(mebibytes=st.sampled_from([600, 1100]))
+    def memory(self, mebibytes: int) -> None:
+        async def grow() -> None:
+            for each in self.stage.host.running()[:1]:
+                self.stage.host.grow(str(each.spec.name), mebibytes << 20)
+
+        self.do(grow())
 
     @rule(by_s=st.sampled_from([0.0, 0.6, 2.0, 31.0, 400.0]))
     def time_passes(self, by_s: float) -> None:
@@ -120,7 +173,7 @@ class Life(RuleBasedStateMachine):
             assert self.stage.host.most <= 2
 
     def slots(self, only: str) -> list[Slot]:
-        app = self.stage.conductor._apps.get(self.stage.app)
+        app = self.stage.conductor._seats.apps.get(self.stage.app)
         slots = app.slots.values() if app else ()
         return [slot for slot in slots if only in (slot.name.type, str(slot.name))]
 
@@ -143,6 +196,9 @@ class Life(RuleBasedStateMachine):
     async def comes_to_rest(self) -> None:
         stage, host = self.stage, self.stage.host
         host.obeys, host.serves, host.refuses, stage.store.refuses = True, True, "", 0
+        await stage.advance(70)
+        assert all(each.done() for each in self.deploys), "a deploy comes to its end"
+        await stage.conductor.unidle(stage.app)
         for each in host.running():
             each.listens = each.at.port is not None
         await stage.advance(500)
@@ -153,14 +209,16 @@ class Life(RuleBasedStateMachine):
         up = {name for name, state in stage.states().items() if state == "up"}
         assert up == wanted - self.stopped
         assert sorted(str(each.spec.name) for each in host.running()) == sorted(up)
-        assert {each.spec.release for each in host.running()} <= {self.release}
+        assert stage.wished is None or {each.spec.release for each in host.running()} <= {
+            stage.wished.release
+        }
         alive = [states for states in stage.record().values() if states[-1] not in ENDED]
         assert len(alive) == len(up)
 
 
 TestLife = Life.TestCase
 TestLife.settings = settings(
-    max_examples=30,
+    max_examples=40,
     stateful_step_count=20,
     deadline=None,
     # Shrinking takes minutes here; the steps as they came are read as easily.

@@ -67,6 +67,9 @@ def test_ps(heroku: Heroku, oriel: Place) -> None:
         before = ids()
         assert said in heroku("ps:restart", *argv, "-a", "scaled").err
         eventually(lambda b=before, n=names: restarted(b, *n), f"{names} restarted")  # type: ignore[misc]
+    assert "=== web (Standard-1X): " in heroku("ps", "web", "-a", "scaled").out
+    extended = heroku("ps", "-x", "-a", "scaled").out
+    assert re.search(r"web\.1 .* 2 +python3 server", extended), extended
     assert "Stopping dyno web.2 on scaled... done" in heroku("ps:stop", "web.2", "-a", "scaled").err
     stopped = heroku("ps:stop", "-p", "worker", "-a", "scaled")
     assert "Stopping all worker dynos on scaled... done" in stopped.err
@@ -76,6 +79,41 @@ def test_ps(heroku: Heroku, oriel: Place) -> None:
         ),
         "web.2 and worker.1 stopped",
     )
+
+
+def test_ps_type(heroku: Heroku, oriel: Place) -> None:
+    oriel.app("sized", "one")
+    shown = heroku("ps:type", "-a", "sized").out
+    assert re.search(r"web +Standard-1X +1", shown), shown
+    sized = heroku("ps:type", "web=standard-2x", "-a", "sized")
+    assert "Scaling dynos on sized... done" in sized.err
+    assert re.search(r"web +Standard-2X +1", sized.out), sized.out
+    eventually(
+        lambda: {each["size"] for each in oriel.ask("GET", "/apps/sized/dynos")} == {"Standard-2X"},
+        "it runs in its new size",
+    )
+    every = heroku("ps:type", "basic", "-a", "sized")
+    assert re.search(r"worker +Basic +0", every.out), every.out
+    wrong = heroku("ps:type", "web=huge", "-a", "sized", check=False)
+    assert wrong.code != 0
+    assert "is not known" in wrong.err
+
+
+def test_ps_wait(heroku: Heroku, oriel: Place) -> None:
+    oriel.app("awaited", "one")
+    assert heroku("ps:wait", "-a", "awaited").code == 0
+    # A release that takes the dynos down and up again, and one who waits for it from before.
+    before = {each["id"] for each in oriel.ask("GET", "/apps/awaited/dynos")}
+    oriel.ask("PATCH", "/apps/awaited/config-vars", {"FOO": "bar"})
+    waiting = heroku.start("ps:wait", "-a", "awaited", "--wait-interval", "10")
+    try:
+        out, err = waiting.communicate(timeout=60)
+    finally:
+        waiting.kill()
+    assert waiting.returncode == 0, (out, err)
+    found = oriel.ask("GET", "/apps/awaited/dynos")
+    assert {(each["state"], each["release"]["version"]) for each in found} == {("up", 3)}
+    assert not before & {each["id"] for each in found}
 
 
 def test_releases(heroku: Heroku, oriel: Place) -> None:
@@ -118,6 +156,20 @@ def test_config(heroku: Heroku, oriel: Place) -> None:
     wrong = heroku("config:set", "1BAD=x", "-a", "tuned", check=False)
     assert wrong.code == 2
     assert "is not allowed" in wrong.err
+
+
+def test_features(heroku: Heroku, oriel: Place) -> None:
+    oriel.app("featured")
+    shown = heroku("features", "-a", "featured").out
+    assert re.search(r"\[ \] +preboot", shown)
+    enabled = heroku("features:enable", "preboot", "-a", "featured")
+    assert "preboot" in enabled.err
+    assert oriel.ask("GET", "/apps/featured/features/preboot")["enabled"] is True
+    assert re.search(r"\[\+\] +preboot", heroku("features", "-a", "featured").out)
+    info = heroku("features:info", "preboot", "-a", "featured").out
+    assert re.search(r"Enabled: +true", info)
+    heroku("features:disable", "preboot", "-a", "featured")
+    assert oriel.ask("GET", "/apps/featured/features/preboot")["enabled"] is False
 
 
 def test_maintenance_and_access(heroku: Heroku, oriel: Place) -> None:

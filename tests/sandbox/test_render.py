@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oriel.sandbox import Bind, Confinement, Overlay
-from oriel.sandbox.render import Plan, Staging, render
+from oriel.sandbox.render import Ground, Plan, Staging, render
 from oriel.sandbox.system import System
 
 SYSTEM = System(shown=("/usr", "/etc/hosts"), links=(("usr/bin", "/bin"),))
@@ -44,13 +44,15 @@ GOLDEN = """\
 --ro-bind /etc/hosts /etc/hosts
 --symlink usr/bin /bin
 --perms 0444
---ro-bind-data 6 /etc/passwd
+--ro-bind-data 7 /etc/passwd
 --perms 0444
---ro-bind-data 7 /etc/group
+--ro-bind-data 8 /etc/group
 --perms 0444
---ro-bind-data 8 /etc/hostname
+--ro-bind-data 9 /etc/hostname
 --proc /proc
 --dev /dev
+--ro-bind /dev/null /proc/1/mem
+--ro-bind /dev/null /proc/1/task/1/mem
 --perms 1777
 --size 400
 --tmpfs /dev/shm
@@ -68,6 +70,7 @@ GOLDEN = """\
 --chdir /app
 --json-status-fd 4
 --info-fd 5
+--block-fd 6
 --clearenv
 --setenv PORT 20001
 --setenv HOME /app"""
@@ -93,7 +96,7 @@ def test_a_dyno_as_root_in_full() -> None:
     )
     assert made.binds == ("/data/cache", "/data/in")
     assert made.files[0] == (
-        6,
+        7,
         "root:x:0:0:root:/root:/bin/sh\napp:x:200001:200001:app:/app:/bin/bash\n"
         "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     )
@@ -126,6 +129,38 @@ def test_without_a_lower_app_is_an_empty_bounded_directory() -> None:
 def test_no_network_is_a_namespace_of_its_own() -> None:
     assert "--unshare-net" not in plan(WEB).arguments
     assert "--unshare-net" in plan(Confinement(("x",), {}, 7, network="none")).arguments
+
+
+def test_a_network_of_its_own_has_its_own_name_servers() -> None:
+    wires = {"device": "or001-002"}
+    ground = Ground(wires=wires, resolv="nameserver 192.0.2.1\n", seccomp="00")
+    made = render(WEB, SYSTEM, "root", overlays=True, copy_to="/copy", ground=ground)
+    assert made.wires == wires
+    assert made.files[-1] == (10, "nameserver 192.0.2.1\n")
+    text = as_text(made.arguments)
+    assert "--ro-bind-data 10 /etc/resolv.conf" in text
+    assert "--seccomp 11" in text
+    assert (
+        render(
+            Confinement(("x",), {}, 7, network="none"),
+            SYSTEM,
+            "root",
+            overlays=True,
+            copy_to="",
+            ground=ground,
+        ).wires
+        is None
+    )
+
+
+def test_without_isolation_it_sees_the_machine() -> None:
+    ground = Ground(isolated=False, top=("app", "etc", "home", "mnt", "proc", "usr"))
+    text = as_text(render(WEB, SYSTEM, "root", overlays=True, copy_to="", ground=ground).arguments)
+    for place in ("/etc", "/home", "/usr"):
+        assert f"--bind {place} {place}" in text.splitlines()
+    assert "--bind /mnt /mnt" not in text
+    assert "/etc/passwd" not in text
+    assert "--bind /mnt/app /app" in text.splitlines()
 
 
 def test_the_root_is_remounted_after_everything_that_is_put_into_it() -> None:

@@ -160,8 +160,9 @@ def test_a_program_outlives_the_spawner_and_the_spawner_is_replaced(play: Play) 
     async def story(bench: Bench) -> None:
         first = await bench.begin("echo up; sleep 1000")
         await first.line()
-        spawner = bench.sandboxes._spawner
-        assert spawner is not None
+        server = bench.sandboxes._server
+        assert server is not None
+        spawner = server.process
         spawner.kill()
         spawner.wait()
         outcome, text = await bench.run("echo again")

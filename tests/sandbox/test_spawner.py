@@ -14,12 +14,8 @@ from oriel.sandbox.capabilities import spawner_environment, try_out
 
 
 def test_its_descriptor_numbers_are_those_of_render() -> None:
-    assert (spawner.ARGUMENTS_FD, spawner.STATUS_FD, spawner.REPORT_FD, spawner.STAGE) == (
-        render.ARGUMENTS_FD,
-        render.STATUS_FD,
-        render.REPORT_FD,
-        render.STAGE,
-    )
+    for name in ("ARGUMENTS_FD", "STATUS_FD", "REPORT_FD", "GATE_FD", "STAGE"):
+        assert getattr(spawner, name) == getattr(render, name)
 
 
 def test_it_stays_small() -> None:
@@ -49,7 +45,7 @@ def test_it_ends_with_its_door_and_survives_nonsense() -> None:
         socket.send_fds(ours, [b"too few"], [0])
         read, write = os.pipe()
         nothing = os.memfd_create("nothing")
-        socket.send_fds(ours, [b"s"], [nothing, write, nothing, nothing, nothing, nothing])
+        socket.send_fds(ours, [b"s"], [nothing, write, *[nothing] * 5])
         os.close(write)
         os.close(nothing)
         with os.fdopen(read) as report:

@@ -39,9 +39,7 @@ async def none_of_app(call: Call) -> Response:
 
 
 async def no_feature(call: Call) -> Response:
-    """No such feature, of an account or of an app."""
-    if "app" in call.request.path_params:
-        await access.app_of(call.world, call.actor, call.path("app"))
+    """No such feature: accounts have none."""
     raise faults.NotFound("Couldn't find that feature.", resource="feature")
 
 
@@ -65,7 +63,6 @@ _EMPTY_OF_APP = (
     "addon-attachments",
     "addons",
     "buildpack-installations",
-    "features",
     "sni-endpoints",
 )
 
@@ -75,6 +72,5 @@ DOORS = (
     *[Door("GET", path, none) for path in _EMPTY],
     *[Door("GET", f"/apps/{{app}}/{noun}", none_of_app) for noun in _EMPTY_OF_APP],
     Door("GET", "/account/features/{feature}", no_feature),
-    Door("GET", "/apps/{app}/features/{feature}", no_feature),
     Door("GET", "/apps/{app}/pipeline-couplings", no_pipeline),
 )

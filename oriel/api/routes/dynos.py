@@ -4,20 +4,32 @@ plural, because that is what the official command line asks for.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from starlette.responses import Response
 
 from oriel import faults
-from oriel.api import representations
+from oriel.api import portraits, representations
 from oriel.api.doors import Call, Door, reply
-from oriel.control import access, dynos
+from oriel.control import access, card, dynos, history
+
+AT_HEADER = "Oriel-At"
 
 
 async def show_all(call: Call) -> Response:
-    """Every dyno of an app."""
+    """Every dyno of an app, now or `at` a time, an age, a release; `usage` adds what each takes."""
     app = await access.app_of(call.world, call.actor, call.path("app"))
-    found = await dynos.dynos(call.world, call.actor, app.id)
     extended = call.flag("extended")
-    return reply([representations.dyno(each, app.name, extended=extended) for each in found])
+    at = call.query("at")
+    if at:
+        past = await history.at(call.world, call.actor, app.id, at)
+        shown = [representations.dyno(each, app.name, extended=extended) for each in past.dynos]
+        return reply(shown, headers={AT_HEADER: representations.exact(past.at)})
+    found = await dynos.dynos(call.world, call.actor, app.id)
+    shown = [representations.dyno(each, app.name, extended=extended) for each in found]
+    if call.flag("usage"):
+        shown = portraits.used(shown, await card.loads(call.world, app.id))
+    return reply(shown)
 
 
 async def show(call: Call) -> Response:
@@ -33,20 +45,22 @@ async def show(call: Call) -> Response:
 
 async def restart_all(call: Call) -> Response:
     """Restart every dyno."""
-    await dynos.restart(call.world, call.actor, call.path("app"), None)
-    return reply({}, 202)
+    return _done(await dynos.restart(call.world, call.actor, call.path("app"), None))
 
 
 async def restart(call: Call) -> Response:
     """Restart a dyno, or those of a type."""
-    await dynos.restart(call.world, call.actor, call.path("app"), call.path("dyno"))
-    return reply({}, 202)
+    named = call.path("dyno")
+    return _done(await dynos.restart(call.world, call.actor, call.path("app"), named))
 
 
 async def stop(call: Call) -> Response:
     """Stop a dyno, or those of a type."""
-    await dynos.stop(call.world, call.actor, call.path("app"), call.path("dyno"))
-    return reply({}, 202)
+    return _done(await dynos.stop(call.world, call.actor, call.path("app"), call.path("dyno")))
+
+
+def _done(names: Iterable[str]) -> Response:
+    return reply({"oriel": {"dynos": list(names)}}, 202)
 
 
 DOORS = (

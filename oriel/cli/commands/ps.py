@@ -1,67 +1,201 @@
-"""Owns `ps` and what changes which processes run."""
+"""Owns `ps`: what runs, or ran, as a table; a card of one process."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-from oriel.cli import ages, outcome, render, session, terminal
+from oriel.cli import ages, exits, render, session, terminal
+from oriel.cli import table as commands
 from oriel.cli.options import example, with_app, with_json, wrong
-from oriel.client.address import below
+from oriel.client.address import below, query
+from oriel.client.refusal import Refusal
+
+TYPE_CHECKING = False  # As in typing, without importing it.
+if TYPE_CHECKING:
+    from oriel.client.wire import Client
 
 PROCESS = render.Column("Process", 12, 12, most=40)
 STATE = render.Column("State", 18, 18, most=24, least=18)
 COMMAND = render.Column("Command", 30, 30, most=36, least=8)
+WIDE_COMMAND = render.Column("Command", 36, 30, most=36, least=8)
+"""The same where something stands behind it: its rule stays as it is."""
 RELEASE = render.Column("Release", 7, 7, most=10)
 REASON = render.Column("Reason", 20, 20, most=36, least=8)
+BEHIND = render.Column("", 1, 0, most=200, least=8)
+"""Why a process crashed, without a title: the three columns are as they always were."""
+
+WIDE = 100
+"""Columns of a terminal that has room for reasons."""
 
 COLOURS = {"crashed": terminal.RED, "up": terminal.GREEN, "starting": terminal.YELLOW}
+ONCE = ("run", "release")
+
+Json = dict[str, Any]
 
 
-@click.command(epilog=example("oriel ps", "watch oriel ps -a foobaz"))
+@click.command(
+    epilog=example(
+        "oriel ps",
+        "oriel ps web.1",
+        "oriel ps --at 08:35",
+        "oriel ps --watch",
+        "watch oriel ps -a foobaz",
+    )
+)
+@click.argument("only", nargs=-1, metavar="[TYPE|TYPE.N]...")
+@click.option("--at", "at", metavar="WHEN", help="As it was: a time, an age (2h), a release (v74).")
+@click.option("-w", "--watch", "watching", is_flag=True, help="Redraw on every change.")
+@click.option("-x", "--extended", is_flag=True, help="Show release and reason too.")
+@click.option(
+    "--local/--utc",
+    "local",
+    default=False,
+    help="--at is in this machine's zone, or in UTC (default).",
+)
 @with_app
 @with_json
-@click.option("-x", "--extended", is_flag=True, help="Show release and reason too.")
-def ps(app: str | None, remote: str | None, as_json: bool, extended: bool) -> None:
-    """List the processes of an app: state, since when, command."""
+def ps(
+    only: tuple[str, ...],
+    at: str | None,
+    watching: bool,
+    extended: bool,
+    local: bool,
+    app: str | None,
+    remote: str | None,
+    as_json: bool,
+) -> int:
+    """List the processes of an app: state, since when, command.
+
+    TYPE.N shows all that is known of one: restarts, how it ended last, what it takes, its last
+    lines.
+    """
+    if watching and at:
+        raise wrong("--watch shows what is now: leave out --at.")
+    if only and commands.find(f"ps:{only[0]}"):
+        raise wrong(f"{only[0]} is a command, not a process type: oriel ps:{only[0]}")
     name = session.app(app, remote)
     client = session.client()
-    dynos = sorted(client.get(below("apps", name, "dynos")).data, key=_place)
+    if watching:
+        from oriel.cli.commands import ps_watch
+
+        return ps_watch.watch(client, name, only, as_json=as_json, extended=extended)
+    if at:
+        dynos, now = _past(client, name, at, local=local)
+    else:
+        # What each takes is looked at only where it is shown.
+        asked = query(usage="true" if as_json else "")
+        dynos = client.get(below("apps", name, "dynos") + asked).data
+        now = client.now
+    if not at:
+        _check_types(name, only, dynos)
+    dynos = chosen(only, dynos)
+    cards = {} if at else _cards(client, name, only)
     if as_json:
-        render.emit_json(dynos)
-        return
+        render.emit_json([cards.get(each["name"], each) for each in dynos])
+        return exits.DONE
+    if at:
+        terminal.note(f"As of {now.isoformat(timespec='seconds')}")
     if not dynos:
-        terminal.note(f"No processes on {name}. Start one: oriel ps:scale web=1 -a {name}")
-        return
-    now = client.now
-    columns, rows = (PROCESS, STATE, COMMAND), [_row(each, now) for each in dynos]
+        terminal.note(_nothing(name, at))
+        return exits.DONE
+    render.emit(table(dynos, now, extended=extended))
+    for card in cards.values():
+        render.emit(["", *_card(card, now)])
+    return exits.DONE
+
+
+def table(dynos: Sequence[Json], now: datetime, *, extended: bool = False) -> list[str]:
+    """The table of `ps`, as wide as the terminal."""
+    width = terminal.width()
+    rows: list[tuple[str, ...]] = [_row(each, now) for each in dynos]
+    columns: tuple[render.Column, ...] = (PROCESS, STATE, COMMAND)
     if extended:
-        columns = (PROCESS, STATE, RELEASE, REASON, COMMAND)  # type: ignore[assignment]
+        columns = (PROCESS, STATE, RELEASE, REASON, COMMAND)
         rows = [(*row[:2], *_more(each), row[2]) for row, each in zip(rows, dynos, strict=True)]
-    lines = render.table(columns, rows, terminal.width())
-    render.emit([*lines[:2], *map(_coloured, lines[2:], dynos)])
+    else:
+        reasons = [_more(each)[1] if each["state"] == "crashed" else "" for each in dynos]
+        if two_releases(dynos):
+            columns = (PROCESS, STATE, RELEASE, COMMAND)
+            rows = [
+                (*row[:2], _more(each)[0], row[2]) for row, each in zip(rows, dynos, strict=True)
+            ]
+        if width is not None and width >= WIDE and any(reasons):
+            columns = (*columns[:-1], WIDE_COMMAND, BEHIND)
+            rows = [(*row, reason) for row, reason in zip(rows, reasons, strict=True)]
+    lines = render.table(columns, rows, width)
+    return [*lines[:2], *map(_coloured, lines[2:], dynos)]
 
 
-def _row(dyno: dict[str, Any], now: datetime) -> tuple[str, ...]:
-    own = dyno.get("oriel") or {}
-    since = ages.parse(own.get("since") or dyno["updated_at"])
-    return dyno["name"], f"{dyno['state']} for {ages.age(since, now)}", dyno["command"]
+def two_releases(dynos: Sequence[Json]) -> bool:
+    """Whether processes of two releases run side by side; one-offs do not count."""
+    running = [each for each in dynos if each["type"] not in ONCE and each["state"] != "down"]
+    return len({(each.get("release") or {}).get("version") for each in running}) > 1
 
 
-def _more(dyno: dict[str, Any]) -> tuple[str, str]:
+def place(dyno: Json) -> tuple[bool, str, int, int]:
+    """Where a process stands in the table: by type and number, one-offs last."""
+    type_, _, number = str(dyno["name"]).rpartition(".")
+    release = (dyno.get("release") or {}).get("version") or 0
+    return type_ == "run", type_, int(number) if number.isdecimal() else 0, release
+
+
+def chosen(only: Sequence[str], dynos: Sequence[Json]) -> list[Json]:
+    """Those of the types and names that are asked for, in order; all where none is."""
+    wanted = [each for each in dynos if not only or {each["name"], each["type"]} & set(only)]
+    return sorted(wanted, key=place)
+
+
+def _check_types(name: str, only: Sequence[str], dynos: Sequence[Json]) -> None:
+    for each in only:
+        if "." in each or chosen([each], dynos):
+            continue
+        names = ", ".join(one["name"] for one in chosen((), dynos)) or "nothing"
+        raise Refusal(
+            f"{name} has no {terminal.shown(each)} process now; what there is: {names}.",
+            id="not_found",
+            hint=f"See what there could be: oriel ps:scale -a {name}",
+        )
+
+
+def _past(client: Client, name: str, at: str, *, local: bool) -> tuple[list[Json], datetime]:
+    from oriel.cli.moments import typed
+
+    when = typed(at, datetime.now(UTC), local=local)
+    answer = client.get(below("apps", name, "dynos") + query(at=when))
+    return answer.data, ages.parse(answer.headers.get("Oriel-At", ""))
+
+
+def _cards(client: Client, name: str, only: Sequence[str]) -> dict[str, Json]:
+    names = [each for each in dict.fromkeys(only) if "." in each]
+    found = [client.get(below("oriel", "apps", name, "dynos", each)).data for each in names]
+    return {each["name"]: each for each in found}
+
+
+def _nothing(name: str, at: str | None) -> str:
+    if at:
+        return f"Nothing ran on {name} then."
+    return f"No processes on {name}. Start one: oriel ps:scale web=1 -a {name}"
+
+
+def _row(dyno: Json, now: datetime) -> tuple[str, ...]:
+    return dyno["name"], f"{dyno['state']} for {ages.age(_since(dyno), now)}", dyno["command"]
+
+
+def _since(dyno: Json) -> datetime:
+    return ages.parse((dyno.get("oriel") or {}).get("since") or dyno["updated_at"])
+
+
+def _more(dyno: Json) -> tuple[str, str]:
     release = (dyno.get("release") or {}).get("version")
     reason = (dyno.get("oriel") or {}).get("reason") or ""
     return f"v{release}" if release else "", reason
 
 
-def _place(dyno: dict[str, Any]) -> tuple[bool, str, int]:
-    type_, _, number = str(dyno["name"]).rpartition(".")
-    return type_ == "run", type_, int(number) if number.isdecimal() else 0
-
-
-def _coloured(line: str, dyno: dict[str, Any]) -> str:
+def _coloured(line: str, dyno: Json) -> str:
     state = str(dyno["state"])
     colour = COLOURS.get(state)
     if not colour:
@@ -69,117 +203,70 @@ def _coloured(line: str, dyno: dict[str, Any]) -> str:
     return line.replace(f" {state} for ", f" {terminal.painted(state, colour)} for ", 1)
 
 
-@click.command(epilog=example("oriel ps:scale web=2 worker+1", "oriel ps:scale web=1:standard-2x"))
-@click.argument("changes", nargs=-1, metavar="[TYPE=N|TYPE+N|TYPE-N]...")
-@with_app
-@with_json
-def scale(changes: tuple[str, ...], app: str | None, remote: str | None, as_json: bool) -> None:
-    """Run N processes of a type, or N more or fewer; without a type, show how many."""
-    updates = [_change(text) for text in changes]
-    name = session.app(app, remote)
-    client = session.client()
-    path = below("apps", name, "formation")
-    if not updates:
-        _show_formation(name, client.get(path).data, as_json)
-        return
-    if as_json:
-        render.emit_json(client.patch(path, {"updates": updates}).data)
-        return
-    # One change, told as a line for each type; the first is there while it happens.
-    types = list(dict.fromkeys(update["type"] for update in updates))
-    after = outcome.step(_scaling(types[0]), lambda: client.patch(path, {"updates": updates}).data)
-    quantities = {each["type"]: each["quantity"] for each in after}
-    for place, type_ in enumerate(types):
-        if place:
-            print(f"{_scaling(type_)}...", end="")
-        outcome.done(f"now running {quantities.get(type_, 0)}")
+# --- the card
 
 
-def _scaling(type_: str) -> str:
-    return f"Scaling {type_} processes"
+def _card(dyno: Json, now: datetime) -> list[str]:
+    own = dyno.get("oriel") or {}
+    release, reason = _more(dyno)
+    count = own.get("restarts_last_hour") or 0
+    facts = [
+        ("State", f"{dyno['state']} for {ages.age(_since(dyno), now)}"),
+        ("Since", ages.local(_since(dyno))),
+        ("Reason", reason),
+        ("Release", release),
+        ("Restarts", f"{count} in the last hour"),
+        ("Last exit", _last_exit(own.get("last_exit"), now)),
+        *_usage(own.get("usage")),
+        ("Size", dyno.get("size") or ""),
+        ("Port", str(own.get("port") or "")),
+        ("Instance", own.get("instance") or ""),
+        ("Command", dyno["command"]),
+    ]
+    fields = render.fields((label, value) for label, value in facts if value)
+    return [f"=== {terminal.shown(dyno['name'])}", *fields, *_lines(own.get("lines"))]
 
 
-def _show_formation(name: str, formation: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        render.emit_json(formation)
-        return
-    scaling = [each for each in formation if each["type"] != "release"]
-    if not scaling:
-        terminal.note(f"No process types on {name}. Push a tree with a Procfile first.")
-        return
-    print(" ".join(f"{each['type']}={each['quantity']}:{each['size']}" for each in scaling))
+def _last_exit(ending: Json | None, now: datetime) -> str:
+    if not ending:
+        return ""
+    version = (ending.get("release") or {}).get("version")
+    reason = ending["reason"] or ending["state"]
+    return f"{reason}, {ages.age(ages.parse(ending['at']), now)} ago (v{version})"
 
 
-def _change(text: str) -> dict[str, str]:
-    """`web=2`, `worker+1`, `web=1:standard-2x`, `web=standard-2x` as the API wants it."""
-    place = _sign_at(text)
-    type_, sign, rest = text[:place], text[place : place + 1], text[place + 1 :]
-    quantity, colon, size = rest.partition(":")
-    only_size = sign == "=" and not colon and rest[:1].isalpha()
-    if only_size:
-        quantity, size = "", rest
-    counts = quantity.isascii() and quantity.isdecimal() and len(quantity) <= 6
-    if not type_ or not (counts or only_size) or (colon and not size):
-        raise wrong(f"{terminal.shown(text)} is not TYPE=N, TYPE+N or TYPE-N, as in web=2 worker+1")
-    change = {"type": type_}
-    if quantity:
-        change["quantity"] = quantity if sign == "=" else sign + quantity
-    if size:
-        change["size"] = size
-    return change
+def _usage(usage: Json | None) -> list[tuple[str, str]]:
+    if not usage:
+        return []
+    facts = [("Memory", _memory(usage["memory_bytes"], usage.get("memory_quota_bytes")))]
+    if usage.get("cpu") is not None:
+        facts.append(("CPU", f"{100 * usage['cpu']:.0f} % of a core"))
+    facts.append(("Processes", str(usage["processes"])))
+    return facts
 
 
-def _sign_at(text: str) -> int:
-    """Where the sign is: a dash is one only before a number, for a type may have some too."""
-    for place, sign in enumerate(text):
-        number = text[place + 1 :].partition(":")[0]
-        if sign in "=+" or (sign == "-" and number.isdecimal()):
-            return place
-    return len(text)
+def _memory(taken: int, quota: int | None) -> str:
+    if not quota:
+        return _megabytes(taken)
+    over = ", over its quota (R14)" if taken > quota else ""
+    return f"{_megabytes(taken)} of {_megabytes(quota)} ({100 * taken // quota} %{over})"
 
 
-@click.command(epilog=example("oriel ps:restart", "oriel ps:restart web", "oriel ps:restart web.1"))
-@click.argument("process", required=False, metavar="[TYPE|TYPE.N]")
-@click.option("-d", "--dyno", "dyno", metavar="TYPE.N", help="The same as TYPE.N.")
-@click.option("-p", "--process-type", "--ps", "type_", metavar="TYPE", help="The same as TYPE.")
-@with_app
-def restart(
-    process: str | None, dyno: str | None, type_: str | None, app: str | None, remote: str | None
-) -> None:
-    """Restart all processes of an app, those of a type, or one."""
-    only = process or dyno or type_
-    name = session.app(app, remote)
-    client = session.client()
-    text = f"Restarting {only} process" if only and "." in only else _all("Restarting", only)
-    outcome.step(text, lambda: client.delete(below("apps", name, *_target(only))))
-    outcome.done()
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / (1 << 20):.0f} MB"
 
 
-@click.command(epilog=example("oriel ps:stop web.1", "oriel ps:stop worker"))
-@click.argument("process", required=False, metavar="TYPE|TYPE.N")
-@click.option("-d", "--dyno", "dyno", metavar="TYPE.N", help="The same as TYPE.N.")
-@click.option("-p", "--process-type", "--ps", "type_", metavar="TYPE", help="The same as TYPE.")
-@with_app
-def stop(
-    process: str | None, dyno: str | None, type_: str | None, app: str | None, remote: str | None
-) -> None:
-    """Stop a process, or those of a type, until the next restart or release."""
-    only = process or dyno or type_
-    if not only:
-        raise wrong("Say which: oriel ps:stop web.1, or oriel ps:scale web=0 to stop them for good")
-    name = session.app(app, remote)
-    client = session.client()
-    text = f"Stopping {only} process" if "." in only else _all("Stopping", only)
-    target = below("apps", name, *_target(only), "actions", "stop")
-    outcome.step(text, lambda: client.post(target))
-    outcome.done()
+def _lines(lines: list[Json] | None) -> list[str]:
+    if lines is None:
+        return ["Last lines:  the log cannot be read now"]
+    if not lines:
+        return ["Last lines:  none"]
+    import sys
 
+    from oriel.cli.commands.logs import Writer
 
-def _all(verb: str, type_: str | None) -> str:
-    return f"{verb} {type_} processes" if type_ else f"{verb} processes"
-
-
-def _target(only: str | None) -> tuple[str, ...]:
-    if not only:
-        return ("dynos",)
-    return ("dynos", only) if "." in only else ("formations", only)
+    writer = Writer(colour=terminal.colourful(sys.stdout), careful=True)
+    raw = [
+        f"{each['time']} {each['source']}[{each['ps']}]: {each['text']}".encode() for each in lines
+    ]
+    return ["Last lines:", *(writer.line(each).decode("utf-8", "replace") for each in raw)]

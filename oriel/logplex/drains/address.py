@@ -50,6 +50,11 @@ class Target:
         return self.scheme in ("https", "syslog+tls")
 
     @property
+    def style(self) -> str:
+        """How lines are said to such a receiver: a style of `wording`."""
+        return self.format or "http" if self.is_http else "syslog"
+
+    @property
     def shown(self) -> str:
         """The URL without its secrets."""
         return masked(self.text)

@@ -11,29 +11,34 @@ import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 
 from oriel.clock import Clock, jittered
 from oriel.egress import Dialer
 from oriel.logplex.channel import Channel
 from oriel.logplex.cursor import Position
-from oriel.logplex.drains import machine, notices
+from oriel.logplex.drains import machine, notices, progress
 from oriel.logplex.drains.address import Target, parse
-from oriel.logplex.drains.machine import Failed, Outcome, Taken
-from oriel.logplex.drains.outlet import Outlet, Times
+from oriel.logplex.drains.machine import Outcome, Taken
+from oriel.logplex.drains.outlet import Closed, Outlet, Times
 from oriel.logplex.drains.outlets import outlet_for
 from oriel.logplex.drains.place import PlaceFile, Plan, State
 from oriel.logplex.drains.reader import Batch, Reader
-from oriel.logplex.drains.window import UNSURE_S, Sent, Window
+from oriel.logplex.drains.window import FRESH_S, Sent, Window
 from oriel.logplex.drains.wording import Wording
 from oriel.logplex.sources import Source
 from oriel.logplex.turns import Turns
 
 BATCH_BYTES = 102_400
 """Heroku's target for one request."""
+STREAM_BYTES = 256 * 1024
+"""The same where there are no requests."""
 LINGER_S = {True: 0.05, False: 0.005}
 """What is waited for more lines, after the first: over HTTP and over syslog."""
 KEEP_S = 0.2
 """How often a syslog drain's place is written down."""
+SETTLE_S = 1.0
+"""How often at most one looks whether time has made something sure, while nothing is said."""
 HELD_FAILURES = 4
 """After so many failures in a row a batch is let go of; it is read again when it is tried."""
 
@@ -70,7 +75,7 @@ class Drain:
             self.target, plan.token, dialer, clock, times, self._wake.set
         )
         self._wording = Wording(
-            style_of(self.target),
+            self.target.style,
             plan.token,
             channel.book.get,
             framed=self.target.scheme != "syslog+udp",
@@ -89,9 +94,10 @@ class Drain:
 
     @property
     def progress(self) -> tuple[Position, int]:
-        """How far it has sent, and how many lines: a syslog receiver's are a guess for seconds."""
-        here = Position.parse(self.state.position)
-        return self._window.end or here, self.state.delivered + self._window.lines
+        """How far it has sent, and how many lines: a syslog receiver's are a guess for a while."""
+        newest = self._window.newest
+        end = newest.end if newest else Position.parse(self.state.position)
+        return end, self.state.delivered + self._window.lines
 
     def start(self) -> None:
         """Begin, or go on."""
@@ -103,11 +109,9 @@ class Drain:
         """Stop; what was not taken is sent after the next start."""
         self.channel.listeners.discard(self._wake.set)
         self.channel.watchers.discard(self._watched)
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        if (await self._outlet.close()).sure:
-            self._settle(self._window.all())
+        await self._stop()
+        closed = await self._outlet.close(self._times.bye_s)
+        self._settle(self._window.read(closed.read))
         self._keep()
         if self._reader:
             self._reader.close()
@@ -120,16 +124,18 @@ class Drain:
 
     async def rewind(self, position: Position) -> None:
         """Say everything from a position on, again."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._stop()
         await self._outlet.close()
-        self.state.position, self.state.until = str(position), ""
-        self.state.counted = self.state.told = self.state.gap_end = 0
+        progress.rewound(self.state, position)
         self._come_apart()
         self._keep()
         self._task = asyncio.create_task(self._serve())
         self._hurry.set()
+
+    async def _stop(self) -> None:
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _serve(self) -> None:
         while not self.channel.forgotten:
@@ -138,8 +144,8 @@ class Drain:
             except Exception:
                 # A mistake of ours, or a disk that fails: the drain goes on from what is kept.
                 _log.exception("drain %s broke; it goes on in a while", self.plan.id)
-                self._reopen()
-                self._batch = None
+                await self._outlet.close()
+                self._come_apart()
                 await self._clock.sleep(jittered(machine.RETRY_MAX_S))
 
     async def _work(self) -> None:
@@ -147,20 +153,16 @@ class Drain:
         while not self.channel.forgotten:
             if wait_s:
                 await _passed(self._hurry, wait_s)
-                self._hurry.clear()
-            if self._outlet.broken:
-                wait_s = self._broke((await self._outlet.close()).failed)
-                continue
-            batch = self._batch or await self._gathered()
-            if batch is None:
-                await self._idle()
                 wait_s = 0.0
-                continue
-            self._batch = batch
-            if self._outlet.old:
-                await self._hang_up()
-                continue
-            wait_s = self._came(batch, await self._outlet.send(batch))
+            self._hurry.clear()
+            if self._outlet.broken:
+                wait_s = self._broke(await self._outlet.close())
+            elif self._outlet.old or self._is_due():
+                wait_s = await self._part()
+            elif batch := self._batch or await self._gathered():
+                wait_s = await self._send(batch)
+            else:
+                wait_s = await self._idle()
 
     async def _gathered(self) -> Batch | None:
         """The next batch; None when there is nothing to say."""
@@ -169,7 +171,8 @@ class Drain:
         until = Position.parse(state.until) if state.until else None
         if until is None and not reader.behind:
             return None
-        batch = await reader.next(BATCH_BYTES, until)
+        cut = self._outlet.immediate
+        batch = await reader.next(BATCH_BYTES if cut else STREAM_BYTES, until, cut=cut)
         self._count_gaps(reader)
         if not batch.frames:
             if until:
@@ -180,34 +183,36 @@ class Drain:
             state.told = state.lost - self._window.told
         if state.told:
             loss = self._wording.loss(state.told, state.lost_since_us, state.lost_at_us)
-            batch.frames.insert(0, loss)
-            batch.size += len(loss)
-            batch.told = state.told
+            batch.lead(loss, state.told)
         if self._outlet.immediate and until is None:
             # Before it is sent: should the answer be lost with us, it is said again just so.
             state.until = str(batch.end)
             self._keep()
         return batch
 
-    def _came(self, batch: Batch, outcome: Outcome) -> float:
-        """Take in what became of a batch; returns how long to wait."""
-        wait_s = self._stepped(outcome)
-        if not isinstance(outcome, Taken):
-            if not self._outlet.immediate:
-                self._come_apart()
-            elif self.state.health.failures >= HELD_FAILURES:
-                # Its end is kept: it will be read again as it was.
-                self._batch = None
-                self._reopen()
-            self._keep()
-            return wait_s
-        self._batch = None
-        if self._outlet.immediate:
-            self._done(batch.end, batch.lines, batch.told)
-            self._keep()
-        else:
+    async def _send(self, batch: Batch) -> float:
+        """Send a batch, and take in what became of it; returns how long to wait."""
+        self._batch = batch
+        if not self._outlet.immediate:
+            # Before it is sent: its end may be read, and shown to be, when we are cut short.
             self._window.add(batch, self._clock.monotonic_s())
-            self._settle_some()
+        outcome = await self._outlet.send(batch)
+        wait_s = self._stepped(outcome)
+        if isinstance(outcome, Taken):
+            self._batch = None
+            if self._outlet.immediate:
+                progress.taken(self.state, batch.end, batch.lines, batch.told)
+                self._keep()
+            else:
+                self._settle_some()
+            return wait_s
+        if not self._outlet.immediate:
+            self._come_apart()
+        elif self.state.health.failures >= HELD_FAILURES:
+            # Its end is kept: it will be read again as it was.
+            self._batch = None
+            self._reopen()
+        self._keep()
         return wait_s
 
     def _stepped(self, outcome: Outcome) -> float:
@@ -217,13 +222,15 @@ class Drain:
             self._say(text)
         return then.wait_s
 
-    def _broke(self, outcome: Failed) -> float:
+    def _broke(self, closed: Closed) -> float:
         """The connection ended by itself. That is no failure where nothing was open."""
-        if not self._window and self._batch is None:
+        before_s = self._clock.monotonic_s() - FRESH_S
+        self._settle(self._window.read(closed.read, before_s))
+        if not self._window:
             self._window.clear()
             return 0.0
         self._come_apart()
-        return self._stepped(outcome)
+        return self._stepped(closed.failed)
 
     def _come_apart(self) -> None:
         """A syslog connection ended: what is not surely there is said again."""
@@ -231,54 +238,60 @@ class Drain:
         self._window.clear()
         self._reopen()
 
-    async def _hang_up(self) -> None:
+    async def _part(self) -> float:
         """End a connection on purpose, and learn whether all of it was read."""
-        if (await self._outlet.close()).sure:
-            self._settle(self._window.all())
+        closed = await self._outlet.close(self._times.read_s)
+        self._settle(self._window.read(closed.read))
+        if not self._window:
             self._window.clear()
-        elif self._window:
-            self._come_apart()
-        self._keep()
+            self._keep()
+            return 0.0
+        self._come_apart()
+        return self._stepped(closed.failed)
+
+    def _is_due(self) -> bool:
+        """Whether it is time that the receiver shows what it has read."""
+        return self._clock.monotonic_s() >= self._window.due_s and not self._outlet.believed
 
     def _settle_some(self) -> None:
-        """What of the window is surely the receiver's by now."""
-        now_s = self._clock.monotonic_s()
-        self._settle(self._window.sure(self._outlet.sure(), now_s))
+        """What of the window counts as taken by now."""
+        now_s, outlet = self._clock.monotonic_s(), self._outlet
+        if self._window:
+            upto, believed = outlet.acknowledged(), outlet.believed
+            self._settle(self._window.acknowledged(upto, now_s, believed=believed))
         if self._unkept and now_s - self._kept_s >= KEEP_S:
             self._keep()
 
-    def _settle(self, sure: Sequence[Sent]) -> None:
-        for each in sure:
-            self._done(each.end, each.lines, each.told)
+    def _settle(self, sent: Sequence[Sent]) -> None:
+        for each in sent:
+            progress.taken(self.state, each.end, each.lines, each.told)
+            self._unkept = True
+        if sent:
             self.state.health = replace(self.state.health, failures=0)
 
-    def _done(self, end: Position, lines: int, told: int) -> None:
-        state = self.state
-        if end.segment >= state.gap_end:
-            state.counted = state.gap_end = 0
-        state.position, state.until = str(end), ""
-        state.delivered += lines
-        state.lost, state.told = state.lost - told, 0
-        self._unkept = True
-
-    async def _idle(self) -> None:
+    async def _idle(self) -> float:
         """Wait for more lines, or for the receiver's end; hang up after a while."""
         idle_s = self._times.http_idle_s if self.target.is_http else self._times.idle_s
-        deadline_s = self._clock.monotonic_s() + jittered(idle_s, 0.1)
-        hung_up = False
+        hang_up_s = self._clock.monotonic_s() + jittered(idle_s, 0.1)
+        outlet = self._outlet
         while not self._wake.is_set():
-            left_s = deadline_s - self._clock.monotonic_s()
-            if left_s <= 0 and not hung_up:
-                await self._hang_up()
-                hung_up = True
-                continue
-            if self._window or self._unkept:
-                left_s = UNSURE_S / 4
-            await _passed(self._wake, None if hung_up else left_s)
             self._settle_some()
+            now_s = self._clock.monotonic_s()
+            if now_s >= hang_up_s or self._is_due():
+                wait_s = await self._part()
+                if wait_s:
+                    return wait_s
+                hang_up_s = inf
+                continue
+            due_s = self._window.due_s
+            next_s = min(hang_up_s, max(due_s, now_s + SETTLE_S) if outlet.believed else due_s)
+            if self._unkept:
+                next_s = now_s + KEEP_S
+            await _passed(self._wake, next_s - now_s if next_s < inf else None)
         self._wake.clear()
         if not self._outlet.broken:
             await self._clock.sleep(LINGER_S[self.target.is_http])
+        return 0.0
 
     def _left_of_pause(self) -> float:
         """After a start: a paused drain is not asked at once, unless its hour has passed."""
@@ -298,20 +311,11 @@ class Drain:
     def _count_gaps(self, reader: Reader) -> None:
         """Retention was faster: count it once, and tell it in the channel and, next, the drain."""
         gaps, reader.gaps = reader.gaps, []
-        state = self.state
         for gap in gaps:
-            # From the kept position on, what was counted before is met again.
-            fresh = gap.lines - (state.counted if gap.from_kept else 0)
-            state.gap_end = max(state.gap_end, gap.end)
-            if fresh <= 0:
-                continue
-            if not state.lost:
-                state.lost_since_us, state.lost_at_us = gap.since_us, self._now_us()
-            state.lost += fresh
-            state.lost_total += fresh
-            state.counted += fresh
-            self._keep()
-            self._say(notices.loss(self.plan.token, fresh, gap.since_us))
+            fresh = progress.missed(self.state, gap, self._now_us())
+            if fresh:
+                self._keep()
+                self._say(notices.loss(self.plan.token, fresh, gap.since_us))
 
     def _say(self, text: str, severity: int = 4) -> None:
         with contextlib.suppress(OSError):
@@ -341,10 +345,3 @@ async def _passed(event: asyncio.Event, wait_s: float | None) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(wait_s):
             await event.wait()
-
-
-def style_of(target: Target) -> str:
-    """How lines are said to such a receiver."""
-    if not target.is_http:
-        return "syslog"
-    return target.format or "http"

@@ -30,32 +30,41 @@ class Times:
     http_idle_s: float = 144.0
     age_s: float = 5 * 3600.0
     """After this a connection is made anew, so that a receiver's other addresses get theirs."""
+    read_s: float = 10.0
+    """How long a syslog receiver may take to show that it has read everything."""
     bye_s: float = 2.0
+    """The same when logplex ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """How a connection ended; `sure` when the receiver has read all that was sent."""
+    """How a connection ended."""
 
     failed: Failed
-    sure: bool
+    read: int
+    """Of the bytes sent on it, how many the receiver has surely read."""
 
 
-NOTHING_OPEN = Closed(Failed(""), True)
+NOTHING_OPEN = Closed(Failed(""), 0)
 
 
 class Outlet(Protocol):
     """A way to one receiver."""
 
     immediate: bool
-    """Whether `Taken` means that the receiver has it. If not, `sure` says how much it has."""
+    """Whether `Taken` means that the receiver has it. If not, other signs must do."""
 
     async def send(self, batch: Batch) -> Outcome:
         """Send a batch; never raises but for a cancellation."""
         ...
 
-    def sure(self) -> int:
+    def acknowledged(self) -> int:
         """Of the bytes sent on this connection, how many the receiver's machine has."""
+        ...
+
+    @property
+    def believed(self) -> bool:
+        """Whether the receiver never shows what it has read, so that time must do."""
         ...
 
     @property
@@ -68,8 +77,8 @@ class Outlet(Protocol):
         """Whether the connection should be ended for its age."""
         ...
 
-    async def close(self) -> Closed:
-        """Hang up."""
+    async def close(self, within_s: float = 0.0) -> Closed:
+        """Hang up; the receiver may show within a time that it has read everything."""
         ...
 
 

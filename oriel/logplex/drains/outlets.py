@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 
 from oriel import faults
-from oriel.clock import Clock
+from oriel.clock import Clock, jittered
 from oriel.egress import Dialer
 from oriel.logplex.drains.address import Target
 from oriel.logplex.drains.machine import Failed, Outcome, Taken
@@ -32,7 +32,7 @@ def outlet_for(
     if target.is_http:
         return HttpOutlet(target, token, dialer, clock, times)
     if target.scheme == "syslog+udp":
-        return UdpOutlet(target, dialer)
+        return UdpOutlet(target, dialer, clock, times)
     return StreamOutlet(target, dialer, clock, times, broke)
 
 
@@ -40,14 +40,22 @@ class UdpOutlet:
     """Syslog over UDP: what was sent is all that is known."""
 
     immediate = True
+    believed = False
     broken = False
-    old = False
 
-    def __init__(self, target: Target, dialer: Dialer) -> None:
+    def __init__(self, target: Target, dialer: Dialer, clock: Clock, times: Times) -> None:
         """Opened when there is something to send."""
         self._target = target
         self._dialer = dialer
+        self._clock = clock
+        self._times = times
         self._socket: socket.socket | None = None
+        self._until_s = 0.0
+
+    @property
+    def old(self) -> bool:
+        """Whether its name should be looked up anew."""
+        return self._socket is not None and self._clock.monotonic_s() >= self._until_s
 
     async def send(self, batch: Batch) -> Outcome:
         """Each frame a datagram."""
@@ -55,6 +63,7 @@ class UdpOutlet:
         try:
             if self._socket is None:
                 self._socket = await self._dialer.udp(self._target.host, self._target.port)
+                self._until_s = self._clock.monotonic_s() + jittered(self._times.age_s, 0.05)
             for number, frame in enumerate(batch.frames, 1):
                 await loop.sock_sendall(self._socket, frame[:_DATAGRAM_BYTES_MAX])
                 if number % _DATAGRAMS_AT_ONCE == 0:
@@ -67,11 +76,11 @@ class UdpOutlet:
             return Failed(f"the datagram came back: {error.strerror or 'refused'}")
         return Taken("sent; UDP gives no answer")
 
-    def sure(self) -> int:
+    def acknowledged(self) -> int:
         """Nothing is ever known."""
         return 0
 
-    async def close(self) -> Closed:
+    async def close(self, within_s: float = 0.0) -> Closed:
         """Close the socket."""
         if self._socket:
             self._socket.close()

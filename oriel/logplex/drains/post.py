@@ -25,6 +25,7 @@ class HttpOutlet:
     """HTTP or HTTPS: one request at a time, each answered."""
 
     immediate = True
+    believed = False
     broken = False
     old = False
 
@@ -64,11 +65,11 @@ class HttpOutlet:
             self._drop()
             return Failed(f"the connection broke: {error.strerror or 'closed'}")
 
-    def sure(self) -> int:
+    def acknowledged(self) -> int:
         """Nothing is open between two requests."""
         return 0
 
-    async def close(self) -> Closed:
+    async def close(self, within_s: float = 0.0) -> Closed:
         """Hang up."""
         self._drop()
         return NOTHING_OPEN

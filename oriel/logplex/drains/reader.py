@@ -6,8 +6,7 @@ again exactly, also by the next process. Must not know sockets or what became of
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Sequence
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -15,6 +14,9 @@ from oriel.logplex.channel import Channel
 from oriel.logplex.cursor import Cursor, Position
 from oriel.logplex.drains.wording import Wording, Words
 from oriel.logplex.turns import Turns
+
+_FEW = 64
+"""Frames whose sizes are summed up together."""
 
 
 @dataclass(slots=True)
@@ -24,7 +26,10 @@ class Batch:
     start: Position
     end: Position
     frames: list[bytes] = field(default_factory=list)
+    """Without the newlines that end them."""
+    newline: bytes = b"\n"
     size: int = 0
+    """Bytes of the body."""
     told: int = 0
     """Lost lines that the first frame tells of."""
 
@@ -36,7 +41,13 @@ class Batch:
     @property
     def body(self) -> bytes:
         """All frames, back to back."""
-        return b"".join(self.frames)
+        return self.newline.join([*self.frames, b""])
+
+    def lead(self, frame: bytes, told: int) -> None:
+        """Put a frame in front that tells of lost lines."""
+        self.frames.insert(0, frame)
+        self.size += len(frame) + len(self.newline)
+        self.told = told
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,7 @@ class Reader:
         self._wording = wording
         self._turns = turns
         self._cursor: Cursor | None = None
-        self._left: list[tuple[Words, int, Sequence[int]]] = []
+        self._left: list[tuple[Words, int]] = []
         self.position = position
         self.gaps: list[Gap] = []
 
@@ -77,10 +88,13 @@ class Reader:
         here = self.position
         return (here.segment, here.record) < (end.segment, end.records)
 
-    async def next(self, size: int, until: Position | None = None) -> Batch:
-        """Frames of about `size` bytes, or exactly those up to `until`; empty at the end."""
-        batch = Batch(self.position, self.position)
-        while not self._full(batch, size, until):
+    async def next(self, size: int, until: Position | None = None, *, cut: bool = True) -> Batch:
+        """Frames of about `size` bytes, or exactly those up to `until`; empty at the end.
+
+        Without `cut` it may be more, by as much as was read at once.
+        """
+        batch = Batch(self.position, self.position, newline=self._wording.newline)
+        while not self._full(batch, size, until, cut):
             if not self._left and not await self._step():
                 break
         self.position = batch.end
@@ -93,23 +107,22 @@ class Reader:
             self._cursor.close()
             self._cursor = None
 
-    def _full(self, batch: Batch, size: int, until: Position | None) -> bool:
+    def _full(self, batch: Batch, size: int, until: Position | None, cut: bool) -> bool:
         """Take what was read into the batch; whether that is enough."""
         while self._left:
-            words, first, sizes = self._left[0]
+            words, first = self._left[0]
             stop = len(words.frames)
             if until is not None:
-                while stop > first and words.end_of(stop - 1) > until:
-                    stop -= 1
-            elif sizes[-1] - (sizes[first - 1] if first else 0) > size - batch.size:
-                room = size - batch.size + (sizes[first - 1] if first else 0)
-                stop = min(stop, bisect_left(sizes, room, first) + 1)
+                stop = _stop_at(words, first, until)
+            elif cut:
+                stop = _stop_after(words, first, size - batch.size, len(batch.newline))
             if stop > first:
-                batch.frames += words.frames[first:stop]
-                batch.size += sizes[stop - 1] - (sizes[first - 1] if first else 0)
+                frames = words.frames[first:stop]
+                batch.frames += frames
+                batch.size += sum(map(len, frames)) + len(frames) * len(batch.newline)
                 batch.end = words.end_of(stop - 1)
             if stop < len(words.frames):
-                self._left[0] = (words, stop, sizes)
+                self._left[0] = (words, stop)
                 return True
             self._left.pop(0)
             if until is None and batch.size >= size:
@@ -135,7 +148,7 @@ class Reader:
             for part in parts:
                 words = self._wording.words(part)
                 if words.frames:
-                    self._left.append((words, 0, list(accumulate(map(len, words.frames)))))
+                    self._left.append((words, 0))
         return True
 
     def _opened(self) -> Cursor:
@@ -150,3 +163,21 @@ class Reader:
         missed = self._channel.skipped(place.segment, place.record, place.byte)
         if missed.lines:
             self.gaps.append(Gap(missed.lines, missed.first_us, end, from_kept))
+
+
+def _stop_at(words: Words, first: int, until: Position) -> int:
+    """Behind the last frame that ends at `until` or before."""
+    return bisect_right(range(first, len(words.frames)), until, key=words.end_of) + first
+
+
+def _stop_after(words: Words, first: int, room: int, newline: int) -> int:
+    """Behind the frame that fills the room; behind all of them when there is more."""
+    size = 0
+    for at in range(first, len(words.frames), _FEW):
+        few = words.frames[at : at + _FEW]
+        if size + sum(map(len, few)) + len(few) * newline <= room:
+            size += sum(map(len, few)) + len(few) * newline
+            continue
+        ends = accumulate((len(each) + newline for each in few), initial=size)
+        return at + bisect_left([*ends][1:], room) + 1
+    return len(words.frames)

@@ -20,7 +20,7 @@ from oriel.logplex.channel import check_name
 from oriel.logplex.cursor import Position
 from oriel.logplex.drains import measure
 from oriel.logplex.drains.address import masked, parse
-from oriel.logplex.drains.drain import Drain, style_of
+from oriel.logplex.drains.drain import Drain
 from oriel.logplex.drains.machine import Taken
 from oriel.logplex.drains.outlet import Times
 from oriel.logplex.drains.outlets import outlet_for
@@ -108,7 +108,7 @@ class Roster:
             raise faults.Invalid("A drain has a URL.")
         target = parse(url)
         drain, token = _chosen(request.get("id")), f"d.{_chosen(request.get('token_id'))}"
-        if drain in self._drains:
+        if drain in self._drains and self._drains[drain].plan.channel == channel:
             return {"drain": await self._told(self._drains[drain])}
         try:
             await self._dialer.addresses(target.host)
@@ -147,27 +147,27 @@ class Roster:
         text = str(request.get("text") or "Test of this drain.")[:500]
         target, now_us = found.target, self._clock.wall_ns() // 1000
         wording = Wording(
-            style_of(target),
+            target.style,
             found.plan.token,
             found.source_of,
             framed=target.scheme != "syslog+udp",
         )
         frame = wording.own(text, 6, now_us)
         here = Position(0, 0, 0)
-        batch = Batch(here, here, [frame], len(frame))
+        batch = Batch(here, here, [frame], wording.newline, len(frame) + len(wording.newline))
         outlet = outlet_for(
             target, found.plan.token, self._dialer, self._clock, self._times, _nothing
         )
         began_s = self._clock.monotonic_s()
         try:
             outcome = await outlet.send(batch)
-            closed = await outlet.close()
+            closed = await outlet.close(self._times.bye_s)
         finally:
             await outlet.close()
         taken = isinstance(outcome, Taken)
         said = outcome.said
         if taken and not outlet.immediate:
-            said = "sent and read" if closed.sure else "sent; there was no sign that it was read"
+            said = "sent and read" if closed.read else "sent; there was no sign that it was read"
         if taken:
             found.hurry()
         return {
@@ -187,7 +187,7 @@ class Roster:
                 place = measure.place_at(channel, since)
                 lag = await measure.lag(channel, place, self._turns.pause)
             await found.rewind(place)
-        return {"lines": lag.lines, "drain": await self._told(found)}
+        return {"lines": lag.lines, "drain": await self._told(found, lag)}
 
     def _of(self, channel: str) -> list[Drain]:
         found = [each for each in self._drains.values() if each.plan.channel == channel]
@@ -196,10 +196,17 @@ class Roster:
     def _find(self, request: Request) -> Drain:
         """A drain by its id, its token, its URL, or its URL as it is shown."""
         name = request.get("drain")
-        for each in self._of(check_name(request.get("channel"))):
-            plan = each.plan
-            if name in (plan.id, plan.token, plan.url, masked(plan.url)):
+        there = self._of(check_name(request.get("channel")))
+        for each in there:
+            if name in (each.plan.id, each.plan.token, each.plan.url):
                 return each
+        alike = [each for each in there if name == masked(each.plan.url)]
+        if len(alike) > 1:
+            raise faults.Conflict(
+                f"{len(alike)} drains look like that.", hint="Name one by its token."
+            )
+        if alike:
+            return alike[0]
         raise faults.NotFound("Couldn't find that drain.", resource="log-drain")
 
     def _begin(self, plan: Plan) -> Drain:
@@ -234,11 +241,12 @@ class Roster:
         await drain.close()
         self._shelf.let_go(drain.plan.channel)
 
-    async def _told(self, drain: Drain) -> dict[str, Any]:
+    async def _told(self, drain: Drain, lag: measure.Lag | None = None) -> dict[str, Any]:
+        """How it is; `lag` where it was just measured."""
         state, health = drain.state, drain.state.health
-        found = measure.Lag()
+        found = lag or measure.Lag()
         place, delivered = drain.progress
-        if not drain.channel.forgotten:
+        if lag is None and not drain.channel.forgotten:
             found = await measure.lag(drain.channel, place, self._turns.pause)
         now_us = self._clock.wall_ns() // 1000
         return {

@@ -1,8 +1,8 @@
 """Owns what a syslog receiver may have or not: batches that were sent, and no answer comes. Pure.
 
-A receiver's machine acknowledges what its process has not read yet. A batch counts as taken when
-it was acknowledged and, after that, either a while passed or so much more was acknowledged that
-no receive buffer holds both.
+A receiver's machine acknowledges what its process has not read yet, and may never read. A batch
+counts as taken when the receiver has shown that it read to its end, or when so much more was
+acknowledged that no receive buffer holds both. Of a receiver that shows nothing, time must do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from oriel.logplex.drains.reader import Batch
 
 UNSURE_BYTES = 8 * 1024 * 1024
 """More than a receive buffer has, as Linux comes (6 MB)."""
-UNSURE_S = 5.0
+UNSURE_S = 30.0
+"""After this a receiver is asked to show that it read everything, or is believed."""
+FRESH_S = 5.0
+"""What a receiver read just before it hung up it may still have had in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,48 +40,56 @@ class Window:
         """Nothing was sent yet."""
         self._sent: deque[Sent] = deque()
         self._bytes = 0
+        self.lines = 0
+        """The lines of all of them."""
+        self.told = 0
+        """The lost lines that they tell of."""
 
     def __bool__(self) -> bool:
         """Whether anything is open."""
         return bool(self._sent)
 
     @property
-    def end(self) -> Position | None:
-        """Where the newest ends."""
-        return self._sent[-1].end if self._sent else None
+    def newest(self) -> Sent | None:
+        """The batch that was sent last."""
+        return self._sent[-1] if self._sent else None
 
     @property
-    def lines(self) -> int:
-        """Their lines."""
-        return sum(each.lines for each in self._sent)
-
-    @property
-    def told(self) -> int:
-        """The lost lines that they tell of."""
-        return sum(each.told for each in self._sent)
+    def due_s(self) -> float:
+        """When the oldest should have been shown to be read; far away when nothing is open."""
+        return self._sent[0].at_s + UNSURE_S if self._sent else float("inf")
 
     def add(self, batch: Batch, now_s: float) -> None:
-        """A batch was sent."""
+        """A batch is sent."""
         self._bytes += batch.size
         self._sent.append(Sent(self._bytes, batch.end, batch.lines, batch.told, now_s))
+        self.lines += batch.lines
+        self.told += batch.told
 
-    def sure(self, acknowledged: int, now_s: float) -> list[Sent]:
-        """Take out what counts as taken; `acknowledged` bytes have reached the machine."""
+    def acknowledged(self, upto: int, now_s: float, *, believed: bool = False) -> list[Sent]:
+        """Take out what counts as taken; `upto` bytes have reached the receiver's machine."""
         taken: list[Sent] = []
-        while self._sent and self._sent[0].upto <= acknowledged:
-            first = self._sent[0]
-            if now_s - first.at_s < UNSURE_S and first.upto > acknowledged - UNSURE_BYTES:
+        while self._sent and self._sent[0].upto <= upto:
+            waited = believed and now_s >= self.due_s
+            if not waited and self._sent[0].upto > upto - UNSURE_BYTES:
                 break
-            taken.append(self._sent.popleft())
+            taken.append(self._pop())
         return taken
 
-    def all(self) -> list[Sent]:
-        """Take out everything: the receiver has shown that it read to the end."""
-        taken = list(self._sent)
-        self._sent.clear()
+    def read(self, upto: int, before_s: float = float("inf")) -> list[Sent]:
+        """Take out what the receiver has shown to have read, and was sent before a time."""
+        taken: list[Sent] = []
+        while self._sent and self._sent[0].upto <= upto and self._sent[0].at_s <= before_s:
+            taken.append(self._pop())
         return taken
 
     def clear(self) -> None:
         """Another connection begins."""
         self._sent.clear()
-        self._bytes = 0
+        self._bytes = self.lines = self.told = 0
+
+    def _pop(self) -> Sent:
+        first = self._sent.popleft()
+        self.lines -= first.lines
+        self.told -= first.told
+        return first

@@ -7,6 +7,7 @@ drain's token. Text is passed on as it is. Pure; knows no files.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,19 @@ class Words:
     """The frames of some lines, and where in the channel each of them ends."""
 
     frames: Sequence[bytes]
+    """Without the newlines that end them."""
     end_of: Callable[[int], Position]
+
+
+class _Leads(dict[int, bytes]):
+    """A frame's length, as it stands in front of it: made once for each length there is."""
+
+    def __missing__(self, size: int) -> bytes:
+        made = self[size] = b"%d " % size
+        return made
+
+
+_LEADS = _Leads()
 
 
 class Wording:
@@ -46,7 +59,8 @@ class Wording:
         self._host = token.encode("ascii") if style == "syslog" else b"host"
         self._dashes = b" - " if style == "http" else b" - - "
         self._framed = framed and style != "json"
-        self._end = b"\n" if framed else b""
+        self.newline = b"\n" if framed else b""
+        """What ends each frame."""
         self._heads: dict[int, bytes] = {}
         self._second = -1
         self._stamp = b""
@@ -69,40 +83,52 @@ class Wording:
         time = frame.stamp(now_us).encode()
         if self._json:
             line = b"<%d>1 %b host heroku logplex - - %b\n" % (priority, time, text)
-            return self._json.render([Block(now_us, OWN, 0, entry.FRAMES, line, 0, 0, 0)])[0]
+            return self._json.render([Block(now_us, OWN, 0, entry.FRAMES, line, 0, 0, 0)])[0][:-1]
         return self._frame(priority, time, self._head_of("heroku", "logplex"), text)
 
     def _run(self, run: Run) -> Words:
         heads = {source: self._head(source) for source in set(run.sources)}
-        fixed = len(b"<190>1 ") + _STAMP_BYTES + len(self._end)
-        second = run.times[0] // _SECOND_US
-        rows = zip(run.times, map(heads.__getitem__, run.sources), run.lines, strict=False)
-        if self._framed and run.times[-1] // _SECOND_US == second:
-            stamp, base = self._stamp_of(second), second * _SECOND_US
-            frames = [
-                b"%d <190>1 %b%06d+00:00%b%b\n"
-                % (fixed + len(head) + len(line), stamp, time_us - base, head, line)
-                for time_us, head, line in rows
-            ]
-        else:
-            frames = [
-                self._frame(PRI_STREAM, self._time(time_us), head, line)
-                for time_us, head, line in rows
-            ]
+        frames: list[bytes] = []
+        count = len(run.times)
+        while len(frames) < count:
+            start = len(frames)
+            end_us = (run.times[start] // _SECOND_US + 1) * _SECOND_US
+            stop = bisect_left(run.times, end_us, start)
+            times, sources = run.times[start:stop], run.sources[start:stop]
+            said = map(heads.__getitem__, sources)
+            frames += self._in_one_second(times, [*said], run.lines[start:stop])
         segment, records, lines = run.segment, run.records, run.lines
         return Words(frames, lambda at: Position(segment, records[at], len(lines[at]) + 1))
+
+    def _in_one_second(
+        self, times: Sequence[int], heads: Sequence[bytes], lines: Sequence[bytes]
+    ) -> Sequence[bytes]:
+        """Frames of lines with times of their own: all but the fraction is made once."""
+        base = times[0] // _SECOND_US * _SECOND_US
+        micros = [time_us - base for time_us in times]
+        if min(micros) < 0 or max(micros) >= _SECOND_US:
+            # Damage: times do not run backwards.
+            rows = zip(times, heads, lines, strict=True)
+            return [self._frame(PRI_STREAM, self._time(at), head, line) for at, head, line in rows]
+        before = b"<%d>1 %b" % (PRI_STREAM, self._stamp_of(base // _SECOND_US))
+        rests = [*map(b"%06d+00:00%b%b".__mod__, zip(micros, heads, lines, strict=True))]
+        return self._framed_all(before, rests)
+
+    def _framed_all(self, before: bytes, rests: Sequence[bytes]) -> list[bytes]:
+        """Frames that begin alike, without a step of ours for each."""
+        if not self._framed:
+            return [*map(before.__add__, rests)]
+        fixed = len(before) + len(self.newline)
+        leads = map(_LEADS.__getitem__, map(fixed.__add__, map(len, rests)))
+        return [*map(before.join, zip(leads, rests, strict=True))]
 
     def _block(self, block: Block) -> Words:
         lines = block.text[:-1].split(b"\n")
         head, time = self._head(block.source), self._time(block.time_us)
-        if block.kind not in entry.WHOLE and self._framed:
-            before = b"<%d>1 %b%b" % (PRI_STREAM, time, head)
-            fixed = len(before) + len(self._end)
-            frames = [b"%d %b%b\n" % (fixed + len(line), before, line) for line in lines]
-        elif block.kind not in entry.WHOLE:
-            frames = [self._frame(PRI_STREAM, time, head, line) for line in lines]
-        else:
+        if block.kind in entry.WHOLE:
             frames = [self._whole(block, time, head, line) for line in lines]
+        else:
+            frames = self._framed_all(b"<%d>1 %b%b" % (PRI_STREAM, time, head), lines)
         return Words(frames, _ends(block, lines))
 
     def _whole(self, block: Block, time: bytes, head: bytes, line: bytes) -> bytes:
@@ -121,13 +147,13 @@ class Wording:
             lines = block.text[:-1].split(b"\n")
             said = form.render([block])[0].split(b"\n")[:-1]
             end_of = _ends(block, lines)
-            frames += [each + b"\n" for each in said]
+            frames += said
             ends += map(end_of, range(len(said)))
         return Words(frames, ends.__getitem__)
 
     def _frame(self, priority: int, time: bytes, head: bytes, text: bytes) -> bytes:
-        packet = b"<%d>1 %b%b%b%b" % (priority, time, head, text, self._end)
-        return b"%d %b" % (len(packet), packet) if self._framed else packet
+        packet = b"<%d>1 %b%b%b" % (priority, time, head, text)
+        return b"%d %b" % (len(packet) + len(self.newline), packet) if self._framed else packet
 
     def _head(self, number: int) -> bytes:
         head = self._heads.get(number)
@@ -163,15 +189,16 @@ def _with_own(source_of: Callable[[int], Source]) -> Callable[[int], Source]:
 
 
 def _ends(block: Block, lines: Sequence[bytes]) -> Callable[[int], Position]:
-    if len(lines) == 1:
-        # It may be a piece of a long line, whose newline is ours.
-        return lambda at: Position(block.segment, block.record, block.end)
-    ends: list[int] = []
-    at = block.end - sum(len(line) + 1 for line in lines)
-    for line in lines:
-        at += len(line) + 1
-        ends.append(at)
-    return lambda at: Position(block.segment, block.record, ends[at])
+    last = len(lines) - 1
+
+    def end_of(at: int) -> Position:
+        if at == last:
+            # It may be a piece of a long line, whose newline is ours.
+            return Position(block.segment, block.record, block.end)
+        behind = sum(map(len, lines[at + 1 :])) + last - at
+        return Position(block.segment, block.record, block.end - behind)
+
+    return end_of
 
 
 def _token(text: str, size: int) -> bytes:

@@ -1,4 +1,5 @@
-"""Owns running dynos on this machine, under bubblewrap. In reading order: `ports`, `launcher`.
+"""Owns running dynos on this machine, under bubblewrap. In reading order: `ports`, `memory`,
+`place`, `launcher`.
 
 The only place that knows a dyno's directory, FIFO, port or process.
 """

@@ -15,16 +15,24 @@ import fcntl
 import json
 import logging
 import os
-import shutil
-import stat
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from oriel.clock import Clock
 from oriel.faults import Unavailable
-from oriel.manifold import command
-from oriel.manifold.launcher import Found, Launched, LaunchSpec, OnExit
+from oriel.manifold import command, sizes
+from oriel.manifold.launcher import (
+    Found,
+    Launched,
+    LaunchSpec,
+    Listening,
+    OnExit,
+    OnMemory,
+    Usage,
+)
+from oriel.manifold.local import place as place_of
+from oriel.manifold.local.memory import Memory
 from oriel.manifold.local.ports import Ports
 from oriel.sandbox import Confined, Confinement, Overlay, Sandboxes
 from oriel.sandbox.confinement import LOST, Exit
@@ -33,9 +41,10 @@ PIPE_BYTES = 256 * 1024
 """What a dyno may say while nobody reads; an ordinary user may get less."""
 
 HOST = "127.0.0.1"
-"""Where dynos are reached: they share the host's loopback for now."""
+"""Where dynos are reached that have no network of their own."""
 
-PROFILE_BYTES_MAX = 64 * 1024
+DISK = ("/app", "/tmp")  # noqa: S108
+"""What a dyno writes there lies in memory, and is its disk: no part of its memory."""
 
 ADOPT_PARALLEL = 16
 """How many instances are looked at at once: others may take their time to hold a FIFO."""
@@ -46,6 +55,10 @@ FIRST_WORD_PAUSE_S = 0.02
 Ask = Callable[[str], Awaitable[None]]
 
 _log = logging.getLogger("oriel.manifold.local")
+
+
+def _nobody(instance: str, usage: Usage) -> None:
+    """Tell nobody."""
 
 
 @dataclass(slots=True)
@@ -70,16 +83,22 @@ class LocalLauncher:
         self._release = release
         self._clock = clock
         self._ports = Ports()
+        self._memory = Memory(self._usage, clock)
         self._here: dict[str, _Here] = {}
         self._on_exit: OnExit = lambda instance, exit_: None
 
-    def listen(self, on_exit: OnExit) -> None:
-        """Whom to tell of ends."""
+    def listen(self, on_exit: OnExit, on_memory: OnMemory = _nobody) -> None:
+        """Whom to tell of ends, and of those over their memory quota."""
         self._on_exit = on_exit
+        self._memory.listen(on_memory)
 
     def place(self, spec: LaunchSpec) -> Launched:
-        """A port for a web dyno; others have none."""
-        return Launched(HOST, self._ports.give(spec.instance) if spec.type == "web" else None)
+        """An address of its own, where there are networks; a port for a web dyno."""
+        network = self._sandboxes.network
+        host = network.lease(spec.instance) if network else HOST
+        shared = network is None
+        port = self._ports.give(spec.instance, shared=shared) if spec.type == "web" else None
+        return Launched(host, port)
 
     async def start(self, spec: LaunchSpec, at: Launched) -> None:
         """Run `spec`; raises Unavailable with the reason when it cannot."""
@@ -94,7 +113,7 @@ class LocalLauncher:
             here.confined = await self._launch(place, spec, at)
         except OSError as error:
             raise Unavailable(f"{error.strerror or error}") from error
-        self._watch(spec.instance, here)
+        self._watch(spec, here)
         try:
             _write(place / "record.json", here.confined.record)
         except OSError as error:
@@ -112,29 +131,46 @@ class LocalLauncher:
             os.chmod(place / "out", 0o620)
 
     async def _launch(self, place: Path, spec: LaunchSpec, at: Launched) -> Confined:
-        profile = command.read_profile(_profile(spec.slug))
+        profile = command.read_profile(place_of.read_profile(spec.slug))
+        size = sizes.of(spec.size)
+        network = self._sandboxes.network
         confinement = Confinement(
             argv=command.argv(spec.command),
             env=command.environment(spec.env, profile, str(spec.name), at.port),
             uid=spec.uid,
             overlay=Overlay(spec.slug),
             hostname=f"{spec.type}-{spec.number}"[:63],
+            address=at.host if network and network.subnet.holds(at.host) else None,
+            memory_bytes=size.hard_bytes,
+            cpu_weight=size.cpu_weight,
+            processes=size.processes,
         )
         write = _open(place / "out", os.O_WRONLY)
         try:
             # The dyno shares this open file with nobody: O_NONBLOCK is its own to set.
             os.set_blocking(write, True)
             return await self._sandboxes.launch(
-                confinement, stdin=None, stdout=write, stderr=None, status_path=place / "status"
+                confinement,
+                stdin=None,
+                stdout=write,
+                stderr=None,
+                status_path=place / "status",
+                name=spec.instance,
             )
         finally:
             os.close(write)
 
-    def _watch(self, instance: str, here: _Here) -> None:
-        async def wait() -> None:
-            assert here.confined is not None  # noqa: S101
-            self._on_exit(instance, await here.confined.wait())
+    def _watch(self, spec: LaunchSpec, here: _Here) -> None:
+        confined, instance, size = here.confined, spec.instance, sizes.of(spec.size)
+        assert confined is not None  # noqa: S101
 
+        async def wait() -> None:
+            ended = await confined.wait()
+            self._memory.forget(instance)
+            self._on_exit(instance, ended)
+
+        levels = (size.quota_bytes, size.hard_bytes)
+        self._memory.watch(instance, size.quota_bytes, lambda: confined.alarm(levels))
         here.watch = asyncio.create_task(wait())
 
     async def terminate(self, instance: str) -> None:
@@ -149,9 +185,30 @@ class LocalLauncher:
         if here and here.confined:
             here.confined.kill_soon()
 
+    async def look(self, instance: str) -> Usage | None:
+        """What it takes now, by its control group, or by the processes that are seen in it."""
+        return self._usage(instance)
+
+    def _usage(self, instance: str) -> Usage | None:
+        here = self._here.get(instance)
+        used = here.confined.used(DISK) if here and here.confined else None
+        if used is None:
+            return None
+        memory = used.memory_bytes + used.swap_bytes
+        return Usage(memory, used.swap_bytes, used.cpu_s, used.processes)
+
+    async def listening(self, instance: str) -> tuple[Listening, ...]:
+        """Where its processes accept connections: of its own network all, of a shared one its."""
+        here = self._here.get(instance)
+        if not (here and here.confined):
+            return ()
+        found = here.confined.listening()
+        return tuple(Listening(host, port) for host, port in found)
+
     async def clean(self, instance: str) -> None:
         """Let go of the FIFO everywhere, and remove the instance's directory."""
         here = self._here.pop(instance, None)
+        self._memory.forget(instance)
         if here and here.watch:
             here.watch.cancel()
         if here and here.confined:
@@ -162,8 +219,9 @@ class LocalLauncher:
         if here and here.fifo is not None:
             os.close(here.fifo)
         await self._release(instance)
-        await asyncio.to_thread(_remove, place)
+        await asyncio.to_thread(place_of.remove, place)
         self._ports.take_back(instance)
+        self._sandboxes.forget(instance)
 
     async def adopt(self) -> tuple[Found, ...]:
         """Every instance that has a directory: those that run are watched from now on."""
@@ -179,7 +237,8 @@ class LocalLauncher:
         # Only now, and without an await: whoever adopts is told no end before it knows them.
         for each in found:
             if each.exit is None:
-                self._watch(each.spec.instance, self._here[each.spec.instance])
+                self._watch(each.spec, self._here[each.spec.instance])
+        self._sandboxes.sweep({each.spec.instance for each in found})
         return tuple(found)
 
     async def _look(self, place: Path) -> Found | None:
@@ -201,10 +260,11 @@ class LocalLauncher:
         """
         if (place / "status").exists():
             _log.error("dyno directory %s has lost its identity: %s", place.name, error)
-            adopted = await self._sandboxes.adopt(_read(place / "record.json"), place / "status")
+            record, status = _read(place / "record.json"), place / "status"
+            adopted = await self._sandboxes.adopt(record, status, place.name)
             if isinstance(adopted, Confined):
                 await adopted.kill()
-        await asyncio.to_thread(_remove, place)
+        await asyncio.to_thread(place_of.remove, place)
 
     async def _adopt(self, place: Path, spec: LaunchSpec, at: Launched) -> Found:
         here = self._here.setdefault(spec.instance, _Here())
@@ -214,6 +274,8 @@ class LocalLauncher:
         adopted = await self._find(place)
         if at.port is not None:
             self._ports.keep(at.port, spec.instance)
+        if self._sandboxes.network is not None:
+            self._sandboxes.network.keep(at.host, spec.instance)
         if isinstance(adopted, Confined):
             here.confined = adopted
             return Found(spec, at, None)
@@ -225,7 +287,7 @@ class LocalLauncher:
         """
         record, status = _read(place / "record.json"), place / "status"
         for _ in range(FIRST_WORD_TRIES):
-            adopted = await self._sandboxes.adopt(record, status)
+            adopted = await self._sandboxes.adopt(record, status, place.name)
             if adopted is not None or not status.exists():
                 return adopted
             await self._clock.sleep(FIRST_WORD_PAUSE_S)
@@ -250,51 +312,9 @@ def _write(path: Path, value: object) -> None:
     os.replace(draft, path)
 
 
-def _remove(place: Path) -> None:
-    """Remove an instance's directory, its identity last: a kill in between leaves one that the
-    next start knows what to do with.
-    """
-    for each in list(place.iterdir()) if place.is_dir() else []:
-        if each.is_dir() and not each.is_symlink():
-            shutil.rmtree(each, onerror=_make_way)
-        elif each.name != "identity.json":
-            each.unlink(missing_ok=True)
-    shutil.rmtree(place, ignore_errors=True)
-
-
-def _make_way(_: Callable[..., object], path: str, __: object) -> None:
-    """A copy of the app's files may hold directories that it made unwritable: each is opened up,
-    once, and tried again.
-    """
-    with contextlib.suppress(OSError):
-        for each in (os.path.dirname(path), path):
-            mode = os.lstat(each).st_mode
-            if stat.S_ISDIR(mode) and mode & 0o700 != 0o700:
-                os.chmod(each, 0o700)
-                shutil.rmtree(each, onerror=_make_way)
-
-
 def _read(path: Path) -> dict[str, object]:
     try:
         value = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _profile(slug: Path) -> bytes:
-    """The slug's profile; nothing where it is no plain file. Its tree is the app's: no link in
-    it is followed.
-    """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        directory = os.open(slug / ".oriel", flags | os.O_DIRECTORY)
-    except OSError:
-        return b""
-    try:
-        with os.fdopen(os.open("profile.json", flags, dir_fd=directory), "rb") as file:
-            return file.read(PROFILE_BYTES_MAX)
-    except OSError:
-        return b""
-    finally:
-        os.close(directory)

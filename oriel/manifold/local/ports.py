@@ -19,11 +19,13 @@ class Ports:
         """None is given yet."""
         self._given: dict[int, str] = {}
 
-    def give(self, instance: str) -> int:
-        """A free port for `instance`; raises Unavailable when none was found."""
+    def give(self, instance: str, *, shared: bool = True) -> int:
+        """A free port for `instance`; raises Unavailable when none was found. Where the machine's
+        network is not `shared`, no other program can have it.
+        """
         for _ in range(TRIES):
             port = pick_number(FIRST, LAST)
-            if port not in self._given and _is_free(port):
+            if port not in self._given and (not shared or _is_free(port)):
                 self._given[port] = instance
                 return port
         raise Unavailable(f"No free port from {FIRST} to {LAST} was found for a web dyno.")

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Oriel
-from tests.client.stub import Stub, refusal
+from tests.client.stub import Reply, Stub, refusal
 
 THIN = "bundle exec thin start -p $PORT -e production"
 JOBS = "bundle exec rake jobs:work"
@@ -104,107 +105,136 @@ def test_json_and_nothing(oriel: Oriel, stub: Stub) -> None:
     assert ended.err == "No processes on foobaz. Start one: oriel ps:scale web=1 -a foobaz\n"
 
 
-FORMATION = [
-    {"type": "web", "quantity": 2, "size": "Standard-1X"},
-    {"type": "worker", "quantity": 1, "size": "Standard-1X"},
-    {"type": "release", "quantity": 0, "size": "Standard-1X"},
-]
-
-
-def test_scale_says_a_line_for_each_type(oriel: Oriel, stub: Stub) -> None:
-    stub.on("PATCH", "/apps/foobaz/formation", FORMATION)
-    ended = oriel("ps:scale", "web=2", "worker+1:standard-2x", "-a", "foobaz")
-    assert ended.out == (
-        "Scaling web processes... done, now running 2\n"
-        "Scaling worker processes... done, now running 1\n"
-    )
-    assert stub.requests[0].json == {
-        "updates": [
-            {"type": "web", "quantity": "2"},
-            {"type": "worker", "quantity": "+1", "size": "standard-2x"},
-        ]
-    }
-
-
-@pytest.mark.parametrize(
-    ("word", "update"),
-    [
-        ("my-worker=4", {"type": "my-worker", "quantity": "4"}),
-        ("my-worker-1", {"type": "my-worker", "quantity": "-1"}),
-        ("my_w2+3", {"type": "my_w2", "quantity": "+3"}),
-        ("web=standard-2x", {"type": "web", "size": "standard-2x"}),
-    ],
-)
-def test_words_of_scale(oriel: Oriel, stub: Stub, word: str, update: dict[str, str]) -> None:
-    stub.on("PATCH", "/apps/foobaz/formation", FORMATION)
-    oriel("scale", word, "-a", "foobaz")
-    assert stub.requests[0].json == {"updates": [update]}
-
-
-@pytest.mark.parametrize(
-    "word", ["web", "web=", "=2", "web=-1", "web+x", "web=1:", "web=1x", "-1", "web=:x", "web=٣"]
-)
-def test_wrong_words_of_scale(oriel: Oriel, stub: Stub, word: str) -> None:
-    ended = oriel("ps:scale", "-a", "foobaz", "--", word)
-    assert ended.code == 2
-    assert "web=2 worker+1" in ended.err
-    assert stub.requests == []
-
-
-def test_bare_scale_shows_the_formation(oriel: Oriel, stub: Stub) -> None:
-    stub.on("GET", "/apps/foobaz/formation", FORMATION)
-    assert oriel("ps:scale", "-a", "foobaz").out == "web=2:Standard-1X worker=1:Standard-1X\n"
-
-
-def test_a_refused_step_says_failed_and_why(oriel: Oriel, stub: Stub) -> None:
-    no = refusal(422, "invalid_params", "web cannot be scaled to 101: use 0 to 100.", hint="Less.")
-    stub.on("PATCH", "/apps/foobaz/formation", no)
-    ended = oriel("ps:scale", "web=101", "-a", "foobaz")
-    assert ended.out == "Scaling web processes... failed\n"
-    assert ended.err == " !    web cannot be scaled to 101: use 0 to 100.\n !    Less.\n"
-    assert ended.code == 3
-
-
-@pytest.mark.parametrize(
-    ("words", "method", "path", "said"),
-    [
-        (["ps:restart"], "DELETE", "/apps/foobaz/dynos", "Restarting processes... done\n"),
-        (
-            ["restart", "web.1"],
-            "DELETE",
-            "/apps/foobaz/dynos/web.1",
-            "Restarting web.1 process... done\n",
-        ),
-        (
-            ["ps:restart", "-p", "web"],
-            "DELETE",
-            "/apps/foobaz/formations/web",
-            "Restarting web processes... done\n",
-        ),
-        (
-            ["ps:stop", "-d", "web.1"],
-            "POST",
-            "/apps/foobaz/dynos/web.1/actions/stop",
-            "Stopping web.1 process... done\n",
-        ),
-        (
-            ["stop", "worker"],
-            "POST",
-            "/apps/foobaz/formations/worker/actions/stop",
-            "Stopping worker processes... done\n",
-        ),
-    ],
-)
-def test_restart_and_stop(
-    oriel: Oriel, stub: Stub, words: list[str], method: str, path: str, said: str
+def test_a_wide_terminal_has_room_for_reasons(
+    oriel: Oriel, stub: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stub.on(method, path, {})
-    assert oriel(*words, "-a", "foobaz").out == said
-    assert [(each.method, each.path) for each in stub.requests] == [(method, path)]
+    rows = [
+        dyno("web.1", "crashed", "08:35:21", reason="exited with status 1"),
+        dyno("web.2", "up", "08:35:20", reason="output was thrown away (L12): 3 messages"),
+    ]
+    stub.on("GET", "/apps/foobaz/dynos", rows)
+    three = oriel("ps", "-a", "foobaz").out
+    for columns, reason in (("99", ""), ("100", "  exited with status 1")):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert oriel("ps", "-a", "foobaz").out.splitlines() == [
+            *three.splitlines()[:2],
+            three.splitlines()[2] + reason,
+            three.splitlines()[3],
+        ]
 
 
-def test_stop_wants_to_know_what(oriel: Oriel, stub: Stub) -> None:
-    ended = oriel("ps:stop", "-a", "foobaz")
-    assert ended.code == 2
-    assert "oriel ps:stop web.1" in ended.err
-    assert stub.requests == []
+def test_a_release_column_only_where_two_run_at_once(oriel: Oriel, stub: Stub) -> None:
+    old = {**dyno("web.1", "up", "08:35:20"), "release": {"version": 73}}
+    rows = [dyno("web.1", "starting", "08:35:22"), old, dyno("web.2", "starting", "08:35:22")]
+    stub.on("GET", "/apps/foobaz/dynos", rows)
+    lines = [line.rstrip() for line in oriel("ps", "-a", "foobaz").out.splitlines()]
+    assert lines[0] == "Process       State               Release  Command"
+    assert [line[:41] for line in lines[2:]] == [
+        "web.1         up for 5s           v73    ".rstrip().ljust(41),
+        "web.1         starting for 3s     v74    ".rstrip().ljust(41),
+        "web.2         starting for 3s     v74    ".rstrip().ljust(41),
+    ]
+    once = {**old, "name": "run.1", "type": "run"}
+    stub.on("GET", "/apps/foobaz/dynos", [dyno("web.1", "up", "08:35:22"), once])
+    assert "Release" not in oriel("ps", "-a", "foobaz").out
+
+
+def test_of_a_type(oriel: Oriel, stub: Stub) -> None:
+    stub.on("GET", "/apps/foobaz/dynos", CRASHED)
+    out = oriel("ps", "worker", "-a", "foobaz").out
+    assert out.splitlines() == [*SEED.splitlines()[:2], *SEED.splitlines()[4:]]
+    ended = oriel("ps", "clock", "-a", "foobaz")
+    assert ended.code == 4
+    assert "what there is: web.1, web.2, worker.1, worker.2" in ended.err
+    assert "oriel ps:scale" in oriel("ps", "scale", "web=2").err
+
+
+CARD = {
+    **dyno(
+        "web.1",
+        "crashed",
+        "08:35:21",
+        reason="exited with status 1",
+        since="2011-06-19T08:35:21.500000Z",
+        instance="i1",
+        port=20101,
+        restarts_last_hour=3,
+        last_exit={
+            "at": "2011-06-19T08:35:21Z",
+            "reason": "exited with status 1",
+            "release": {"version": 74},
+            "state": "crashed",
+        },
+        usage={
+            "memory_bytes": 600 << 20,
+            "memory_quota_bytes": 512 << 20,
+            "swap_bytes": 0,
+            "cpu": 0.25,
+            "cpu_s": 1.0,
+            "processes": 4,
+        },
+        lines=[
+            {
+                "time": "2011-06-19T08:35:21.123456+00:00",
+                "source": "app",
+                "ps": "web.1",
+                "text": "uninitialized constant Utils\x1b[2J",
+            }
+        ],
+    ),
+    "size": "Standard-1X",
+}
+
+
+def test_a_card(oriel: Oriel, stub: Stub) -> None:
+    stub.on("GET", "/apps/foobaz/dynos", CRASHED)
+    stub.on("GET", "/oriel/apps/foobaz/dynos/web.1", CARD)
+    ended = oriel("ps", "web.1", "-a", "foobaz")
+    assert ended.out == (
+        "\n".join(SEED.splitlines()[:3])
+        + """
+
+=== web.1
+State:       crashed for 3s
+Since:       2011-06-19 08:35:21 +0000
+Reason:      exited with status 1
+Release:     v74
+Restarts:    3 in the last hour
+Last exit:   exited with status 1, 4s ago (v74)
+Memory:      600 MB of 512 MB (117 %, over its quota (R14))
+CPU:         25 % of a core
+Processes:   4
+Size:        Standard-1X
+Port:        20101
+Instance:    i1
+Command:     bundle exec thin start -p $PORT -e production
+Last lines:
+2011-06-19T08:35:21+00:00 app[web.1]: uninitialized constant Utils^[[2J
+"""
+    )
+    assert json.loads(oriel("ps", "web.1", "-j", "-a", "foobaz").out) == [CARD]
+    own = {**CARD["oriel"], "usage": None, "lines": None, "last_exit": None}
+    stub.on("GET", "/oriel/apps/foobaz/dynos/web.1", {**CARD, "oriel": own})
+    out = oriel("ps", "web.1", "-a", "foobaz").out
+    assert "Memory" not in out
+    assert out.endswith("Last lines:  the log cannot be read now\n")
+    none = refusal(404, "not_found", "foobaz has no dyno web.9: it has web.1.")
+    stub.on("GET", "/oriel/apps/foobaz/dynos/web.9", none)
+    ended = oriel("ps", "web.9", "-a", "foobaz")
+    assert (ended.code, ended.out) == (4, "")
+
+
+def test_as_it_was(oriel: Oriel, stub: Stub) -> None:
+    past = Reply(CRASHED, headers={"Oriel-At": "2011-06-19T08:35:25.000000Z"})
+    stub.on("GET", "/apps/foobaz/dynos", past)
+    ended = oriel("ps", "--at", "2011-06-19 08:35:25", "-a", "foobaz")
+    assert (ended.out, ended.err) == (SEED, "As of 2011-06-19T08:35:25+00:00\n")
+    assert stub.requests[-1].path.endswith("?at=2011-06-19T08%3A35%3A25%2B00%3A00")
+    for typed, asked in (("2h", "2h"), ("v74", "v74")):
+        oriel("ps", "web.1", "--at", typed, "-a", "foobaz")
+        assert stub.requests[-1].path.endswith(f"?at={asked}")
+    assert json.loads(oriel("ps", "--at", "2h", "-j", "-a", "foobaz").out)[0]["name"] == "web.1"
+    stub.on("GET", "/apps/foobaz/dynos", Reply([], headers={"Oriel-At": "2011-06-19T08:00:00Z"}))
+    assert oriel("ps", "--at", "2h", "-a", "foobaz").err.endswith("Nothing ran on foobaz then.\n")
+    assert oriel("ps", "--at", "soon", "-a", "foobaz").code == 2
+    assert oriel("ps", "--at", "2h", "--watch", "-a", "foobaz").code == 2

@@ -183,7 +183,7 @@ def test_a_rollback_whose_release_command_failed(oriel: Oriel, stub: Stub) -> No
     ended = oriel("rollback", "v73", "-a", "foobaz")
     assert ended.out == "-----> Rolling back to v73... failed, v75\n"
     assert "Release v75 failed: release command was killed." in ended.err
-    assert "oriel logs --ps release.75" in ended.err
+    assert "oriel logs --release v75" in ended.err
     assert ended.code == 11
 
 

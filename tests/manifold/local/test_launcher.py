@@ -15,7 +15,8 @@ import pytest
 from oriel.faults import Unavailable
 from oriel.manifold.launcher import LaunchSpec
 from oriel.manifold.local import launcher as local
-from oriel.sandbox import Exit
+from oriel.manifold.local.place import remove
+from oriel.sandbox import Exit, Overlay
 from tests.manifold.test_launcher_contract import UID, Hand, LocalBench, Story, opened
 
 pytestmark = pytest.mark.real
@@ -222,6 +223,125 @@ def test_a_profile_of_the_slug_and_of_the_app(tell: Tell) -> None:
     tell(story)
 
 
+# --- what is seen of it
+
+LISTENER = """
+import socket, sys, time
+s = [socket.create_server(("127.0.0.1", 8000)), socket.create_server(("", 8001)),
+     socket.create_server(("::1", 8002), family=socket.AF_INET6)]
+print("up", flush=True)
+time.sleep(1000)
+"""
+
+
+def test_where_it_listens(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        (hand.bench.slug / "listen.py").write_text(LISTENER)
+        spec = await hand.start("exec python3 listen.py")
+        await hand.says(spec, "up")
+        found = await hand.bench.launcher.listening(spec.instance)
+        assert {(each.host, each.port) for each in found} == {
+            ("127.0.0.1", 8000),
+            ("0.0.0.0", 8001),
+            ("::1", 8002),
+        }
+
+    tell(story)
+
+
+def grouped_or_not(hand: Hand, *, grouped: bool) -> None:
+    """Its control group tells what it takes; where there is none, its processes do."""
+    assert isinstance(hand.bench, LocalBench)
+    if not grouped:
+        hand.bench._sandboxes._cgroups = None
+    elif hand.bench._sandboxes.cgroups is None:
+        pytest.skip("no control group can be written here")
+
+
+HOLD = "x = bytearray(40 << 20); print('up', flush=True); import time; time.sleep(1000)"
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_its_memory_and_processes_are_seen(tell: Tell, grouped: bool) -> None:
+    async def story(hand: Hand) -> None:
+        grouped_or_not(hand, grouped=grouped)
+        spec = await hand.start(f'sleep 1000 & python3 -c "{HOLD}"')
+        await hand.says(spec, "up")
+        usage = await hand.bench.launcher.look(spec.instance)
+        assert usage is not None
+        assert 40 << 20 <= usage.memory_bytes < 80 << 20
+        assert usage.cpu_s > 0
+        assert usage.processes == 3
+
+    tell(story)
+
+
+@pytest.mark.parametrize("grouped", [True, False])
+def test_one_over_its_quota_is_told_of(
+    tell: Tell, grouped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = local.sizes.Size("standard-1x", 30 << 20, 4.0, 100, 64)
+    monkeypatch.setitem(local.sizes.SIZES, "standard-1x", size)
+    monkeypatch.setattr("oriel.manifold.local.memory.SAMPLE_S", 0.05)
+
+    async def story(hand: Hand) -> None:
+        grouped_or_not(hand, grouped=grouped)
+        spec = await hand.start(f'exec python3 -c "{HOLD}"')
+        await hand.until(lambda: hand.over, "it is told of")
+        instance, usage = hand.over[0]
+        assert instance == spec.instance
+        assert usage.memory_bytes > size.quota_bytes
+        await hand.bench.desert()
+        hand = Hand(hand.bench)
+        await hand.bench.launcher.adopt()
+        await hand.until(lambda: hand.over, "it is told of to the next control")
+
+    tell(story)
+
+
+def test_that_the_kernel_ended_it_is_known_to_the_next_control(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = local.sizes.Size("standard-1x", 20 << 20, 1.0, 100, 64)
+    monkeypatch.setitem(local.sizes.SIZES, "standard-1x", size)
+    monkeypatch.setattr(local, "Overlay", lambda slug: Overlay(slug, size_bytes=1 << 20))
+
+    async def story(hand: Hand) -> None:
+        grouped_or_not(hand, grouped=True)
+        spec = await hand.start("exec python3 -c 'x = [bytearray(1 << 20) for _ in range(2000)]'")
+        await hand.end_of(spec)
+        await hand.bench.desert()
+        found = await hand.bench.launcher.adopt()
+        assert [each.exit for each in found] == [Exit(137, 9, out_of_memory=True)]
+
+    tell(story)
+
+
+def test_what_a_kill_left_unlimited_is_limited_again(tell: Tell) -> None:
+    """A kill between its start and its being put into its group."""
+
+    async def story(hand: Hand) -> None:
+        grouped_or_not(hand, grouped=True)
+        assert isinstance(hand.bench, LocalBench)
+        cgroups = hand.bench._sandboxes.cgroups
+        assert cgroups is not None
+        spec = await hand.start("sleep 1000 & echo up; sleep 1000")
+        await hand.says(spec, "up")
+        group = cgroups.group(spec.instance)
+        members = group.places["memory"] / "cgroup.procs"
+        pids = set(members.read_text().split())
+        assert len(pids) >= 3
+        for place in set(group.places.values()):
+            for pid in pids:
+                (place.parent.parent / "cgroup.procs").write_text(pid)
+        assert members.read_text() == ""
+        await hand.bench.desert()
+        await hand.bench.launcher.adopt()
+        assert set(members.read_text().split()) == pids
+
+    tell(story)
+
+
 # --- what fails, and what kills leave
 
 
@@ -361,7 +481,7 @@ def test_directories_that_an_app_locked_are_removed(tmp_path: Path) -> None:
     (place / "identity.json").write_text("{}")
     for directory in (inner, inner.parent):
         directory.chmod(0)
-    local._remove(place)
+    remove(place)
     assert not place.exists()
 
 

@@ -1,0 +1,123 @@
+"""Control groups: the second version over a tree of plain files, the first where it is real."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oriel.sandbox import cgroups
+from oriel.sandbox.cgroups import Bounds, Cgroups, Group, Used
+
+WHOLE = Bounds(memory_bytes=100 << 20, processes=256, cpu_weight=200)
+FILES = ("pids.max", "cpu.weight", "memory.max", "memory.swap.max", "memory.oom.group")
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Group:
+    """A group of the second version, as a kernel would have made it."""
+    place = tmp_path / "instance"
+    group = Cgroups(2, dict.fromkeys((*cgroups.CONTROLLERS, "cpuacct"), tmp_path)).group("instance")
+    assert not group.is_there
+    place.mkdir()
+    for name in (*FILES, "cgroup.procs"):
+        (place / name).write_text("")
+    (place / "memory.current").write_text("5000\n")
+    (place / "memory.swap.current").write_text("70\n")
+    (place / "memory.stat").write_text("anon 3000\ninactive_file 1000\n")
+    (place / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1\n")
+    (place / "pids.current").write_text("3\n")
+    (place / "memory.events").write_text("low 0\nhigh 0\nmax 4\noom 1\noom_kill 1\n")
+    return group
+
+
+def test_the_second_version_s_files(second: Group) -> None:
+    assert second.is_there
+    second.bound(WHOLE)
+    place = second.places["memory"]
+    assert {name: (place / name).read_text() for name in FILES} == {
+        "pids.max": "260",
+        "cpu.weight": "200",
+        "memory.max": str(100 << 20),
+        "memory.swap.max": str(100 << 20),
+        "memory.oom.group": "1",
+    }
+    assert second.used() == Used(4000, 70, 1.5, 3)
+    assert second.out_of_memory()
+    assert second.alarm((1, 2)) is None
+    second.enter(77)
+    assert (place / "cgroup.procs").read_text() == "77"
+
+
+def test_no_limit_is_max(second: Group) -> None:
+    second.bound(Bounds(None, None))
+    assert (second.places["pids"] / "pids.max").read_text() == "max"
+    assert (second.places["memory"] / "memory.max").read_text() == "max"
+
+
+def test_a_kernel_that_lacks_a_file_has_the_others(second: Group) -> None:
+    (second.places["memory"] / "memory.swap.max").unlink()
+    second.bound(WHOLE)
+    assert (second.places["memory"] / "memory.oom.group").read_text() == "1"
+    assert not (second.places["memory"] / "memory.swap.max").exists()
+
+
+def tree(root: Path, unit: str = "") -> Path:
+    """The root of the second version, with a unit's group in it."""
+    for place in (root, root / unit):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "cgroup.controllers").write_text("cpu memory pids io\n")
+        (place / "cgroup.subtree_control").write_text("")
+        (place / "cgroup.procs").write_text("")
+    return root
+
+
+def test_as_root_without_delegation_it_is_at_the_top(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tree(tmp_path / "cgroup", "user.slice")
+    monkeypatch.setattr(cgroups, "_is_delegated", lambda place: False)
+    monkeypatch.setattr(cgroups, "_enable", lambda place: None)
+    found = cgroups._second(root, "oriel-x", {"": "user.slice"})
+    assert found is not None
+    assert found.version == 2
+    assert set(found._places.values()) == {root / "oriel-x"}
+
+
+def test_under_systemd_it_is_in_the_unit_s_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our own processes go into a leaf of it, where the next control finds itself."""
+    root = tree(tmp_path / "cgroup", "system.slice/oriel.service")
+    monkeypatch.setattr(cgroups, "_is_delegated", lambda place: place != root)
+    enabled: list[Path] = []
+    monkeypatch.setattr(cgroups, "_enable", enabled.append)
+    unit = root / "system.slice" / "oriel.service"
+    for own in ("system.slice/oriel.service", "system.slice/oriel.service/platform"):
+        found = cgroups._second(root, "oriel-x", {"": own})
+        assert found is not None
+        assert set(found._places.values()) == {unit / "oriel-x"}
+        assert (unit / "platform").is_dir()
+        assert enabled == [unit, unit / "oriel-x"]
+        enabled.clear()
+
+
+def test_without_controllers_there_is_none(tmp_path: Path) -> None:
+    assert cgroups.open_cgroups(tmp_path, tmp_path / "nothing") is None
+
+
+@pytest.mark.real
+def test_it_stays_where_it_was_within_one_boot(tmp_path: Path) -> None:
+    first = cgroups.open_cgroups(tmp_path)
+    if first is None:
+        pytest.skip("no control group can be written here")
+    again = cgroups.open_cgroups(tmp_path)
+    assert again is not None
+    assert again._places == first._places
+    orphan = first.make("orphan", WHOLE)
+    kept = first.make("kept", WHOLE)
+    again.sweep({"kept"})
+    assert (orphan.is_there, kept.is_there) == (False, True)
+    kept.remove()
+    again.close()
+    assert not any(place.exists() for place in first._places.values())
