@@ -28,7 +28,7 @@ BOTH = [
     pytest.param("sqlite"),
     pytest.param("postgresql", marks=pytest.mark.real),
 ]
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration."""
 
 _TABLES = (

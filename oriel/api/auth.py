@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -92,7 +93,8 @@ def allows(scopes: Sequence[str], method: str, path: str) -> bool:
     wanted = {"write", "write-protected"}
     if method in _READS or path.endswith(_LOOKS):
         wanted |= {"read", "read-protected"}
-    if path.endswith(_SECRETS) or "/diff/" in path:
+    runs = method == "POST" and _RUNS.fullmatch(path)
+    if path.endswith(_SECRETS) or "/diff/" in path or runs:
         wanted -= {"read", "write"}
     return bool(held & wanted)
 
@@ -100,5 +102,7 @@ def allows(scopes: Sequence[str], method: str, path: str) -> bool:
 _READS = ("GET", "HEAD")
 _PEOPLE = ("/oauth/", "/oriel/users", "/account/")
 _SECRETS = ("/config-vars",)
+_RUNS = re.compile(r"/apps/[^/]+/dynos(/[^/]+)?")
+"""Running a command in a dyno: its environment has the config."""
 _LOOKS = ("/log-sessions",)
 """Reading, though Heroku's API asks for it with a POST."""

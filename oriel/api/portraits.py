@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from oriel.control.said import Line
     from oriel.control.why import Change, Why
     from oriel.manifold.history import Transition
+    from oriel.manifold.sizes import Size
 
 
 def card(it: Card, app_name: str) -> Json:
@@ -103,7 +104,7 @@ def why(it: Why) -> Json:
     }
 
 
-def size(name: str, memory_bytes: int) -> Json:
+def size(it: Size) -> Json:
     """A dyno size."""
     return {
         "architecture": "amd64",
@@ -114,12 +115,12 @@ def size(name: str, memory_bytes: int) -> Json:
             "id": representations.made_id("generation", "cedar"),
             "name": "cedar",
         },
-        "id": representations.made_id("dyno-size", representations.size(name)),
-        "memory": memory_bytes / (1 << 30),
-        "name": representations.size(name),
+        "id": representations.made_id("dyno-size", representations.size(it.name)),
+        "memory": it.quota_bytes / (1 << 30),
+        "name": representations.size(it.name),
         "precise_dyno_units": 0.0,
         "private_space_only": False,
-        "oriel": {"memory_bytes": memory_bytes},
+        "oriel": {"memory_bytes": it.quota_bytes},
     }
 
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oriel.builder import Build
     from oriel.control.apps import AppCard
+    from oriel.control.certs import CertificateCard
+    from oriel.control.domains import DomainCard
     from oriel.control.features import AppFeature
     from oriel.control.formation import TypeScale
     from oriel.control.logs import LogSession
@@ -85,7 +87,7 @@ def app(card: AppCard) -> Json:
     """An app."""
     it = card.app
     return {
-        "acm": False,
+        "acm": card.automatic_certificates,
         "archived_at": None,
         "build_stack": _named("stack", it.stack),
         "buildpack_provided_description": card.language or None,
@@ -114,21 +116,52 @@ def app(card: AppCard) -> Json:
     }
 
 
-def domain(card: AppCard) -> Json:
-    """The one domain that an app always has."""
-    hostname = card.web_url.split("://", 1)[1].split("/", 1)[0].rsplit(":", 1)[0]
+def domain(card: DomainCard) -> Json:
+    """A host name of an app."""
+    held = card.certificate
     return {
-        "acm_status": None,
-        "acm_status_reason": None,
+        "acm_status": card.status,
+        "acm_status_reason": card.reason,
         "app": {"id": card.app.id, "name": card.app.name},
-        "cname": None,
-        "created_at": moment(card.app.created_at),
-        "hostname": hostname,
-        "id": made_id("domain", card.app.id),
-        "kind": "heroku",
-        "sni_endpoint": None,
+        "cname": card.target if card.custom else None,
+        "created_at": moment(card.created_at),
+        "hostname": card.hostname,
+        "id": card.id if card.custom else made_id("domain", card.app.id),
+        "kind": "custom" if card.custom else "heroku",
+        "sni_endpoint": {"id": held.id, "name": held.name} if held else None,
         "status": "none",
-        "updated_at": moment(card.app.created_at),
+        "updated_at": moment(card.updated_at),
+        "oriel": {
+            "next_try": exact(card.automatic.next_at) if card.automatic else None,
+            "name": card.name,
+        },
+    }
+
+
+def certificate(card: CertificateCard) -> Json:
+    """A certificate, as Heroku's SNI endpoint; never its key."""
+    it = card.certificate
+    return {
+        "app": {"id": card.app.id, "name": card.app.name},
+        "certificate_chain": it.chain,
+        "created_at": moment(it.created_at),
+        "display_name": None,
+        "domains": list(card.domains),
+        "id": it.id,
+        "name": it.name,
+        "ssl_cert": {
+            "acm": it.automatic,
+            "ca_signed?": card.trusted,
+            "cert_domains": list(it.names),
+            "expires_at": moment(it.ends_at),
+            "id": it.id,
+            "issuer": it.issuer,
+            "self_signed?": it.issuer == it.subject,
+            "starts_at": moment(it.starts_at),
+            "subject": it.subject,
+        },
+        "updated_at": moment(it.updated_at),
+        "oriel": {"hostnames": list(card.hostnames), "warnings": list(card.warnings)},
     }
 
 

@@ -11,6 +11,8 @@ NOT_UP = 12
 UNKNOWN_COMMAND = 127
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+BROKEN_OFF = 255
+"""How an attached program ended is not known; the code that ssh has for it."""
 
 CODES = {
     "fault": FAILED,

@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 
 from oriel import faults
 from oriel.clock import new_id
-from oriel.control import access, names, record
+from oriel.control import access, domains, names, record
 from oriel.control.world import World
-from oriel.ledger import App, Release, Slug, apps, drafts, releases, slugs
+from oriel.ledger import App, Release, Slug, apps, drafts, orders, releases, slugs
 from oriel.lexicon import Actor, AppName
 from oriel.people import memberships
 
@@ -37,6 +37,7 @@ class AppCard:
     current: int | None
     """The head's number; None before the first release."""
     language: str
+    automatic_certificates: bool = False
 
 
 async def create_app(world: World, actor: Actor, name: str | None) -> AppCard:
@@ -139,6 +140,7 @@ async def destroy_app(world: World, actor: Actor, app: str) -> AppCard:
                 f"Only its owner, {still.owner_email}, may destroy {still.name}.", app=still.name
             )
         record.act(conn, world, actor, still, "apps:destroy", {"name": still.name})
+        domains.forget_app(conn, still.id)
         apps.destroy(conn, still, world.clock.wall())
 
     async with world.gates.change(found.id, found.name):
@@ -174,12 +176,12 @@ def _free_word(name: str) -> AppName:
 
 
 async def _card(world: World, app: App) -> AppCard:
-    def work(conn: Connection) -> tuple[Release | None, Slug | None]:
+    def work(conn: Connection) -> tuple[Release | None, Slug | None, bool]:
         head = releases.head(conn, app.id)
         slug = slugs.get(conn, app.id, head.slug_id) if head and head.slug_id else None
-        return head, slug
+        return head, slug, app.id in orders.enabled(conn)
 
-    head, slug = await world.db.read(work)
+    head, slug, automatic = await world.db.read(work)
     repo_size = await asyncio.to_thread(world.repositories.size_bytes, app.id)
     return AppCard(
         app=app,
@@ -190,4 +192,5 @@ async def _card(world: World, app: App) -> AppCard:
         released_at=head.created_at if head else None,
         current=head.version if head else None,
         language=slug.language if slug else "",
+        automatic_certificates=automatic,
     )

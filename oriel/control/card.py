@@ -11,12 +11,11 @@ from datetime import datetime, timedelta
 
 from oriel import faults
 from oriel.control import access, dynos, said
-from oriel.control.formation import MEMORY_BYTES
 from oriel.control.said import Line
 from oriel.control.world import World
 from oriel.ledger import App
 from oriel.lexicon import Actor
-from oriel.manifold import Dyno, history, stays
+from oriel.manifold import Dyno, history, sizes, stays
 from oriel.manifold.history import Happening
 from oriel.manifold.launcher import Usage
 
@@ -89,11 +88,11 @@ async def loads(
     """What an app's running dynos take, by instance; `measured`: the processor too, which takes
     CPU_OVER_S.
     """
-    sizes = {each.instance: each.size for each in world.conductor.dynos(app_id)}
+    named = {each.instance: each.size for each in world.conductor.dynos(app_id)}
     began_s = world.clock.monotonic_s()
     before = await world.conductor.usage(app_id, only)
     loads = {
-        instance: Load(usage, MEMORY_BYTES.get(sizes.get(instance, "")))
+        instance: Load(usage, sizes.of(named[instance]).quota_bytes if instance in named else None)
         for instance, usage in before.items()
     }
     if not measured or not loads:

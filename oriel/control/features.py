@@ -26,6 +26,10 @@ FEATURES: Mapping[str, str] = {
     settings.DAILY_CYCLING: (
         "Each dyno is replaced once a day: after 24 hours and up to 216 minutes more."
     ),
+    settings.HTTPS_REDIRECT: (
+        "Requests without TLS are sent to https (301, or 308 for what is no GET), where the "
+        "platform serves apps with TLS."
+    ),
 }
 """By name, what each one does."""
 

@@ -14,23 +14,10 @@ from oriel.control.world import World
 from oriel.formation import describe
 from oriel.ledger import App, releases, settings
 from oriel.lexicon import RELEASE_TYPE, Actor, ProcessType
+from oriel.manifold import sizes
 
 QUANTITY_MAX = 100
 """Dynos of one type (heroku-facts E)."""
-
-MEBIBYTE = 1024 * 1024
-MEMORY_BYTES = {
-    "eco": 512 * MEBIBYTE,
-    "basic": 512 * MEBIBYTE,
-    "standard-1x": 512 * MEBIBYTE,
-    "standard-2x": 1024 * MEBIBYTE,
-    "performance-m": 2560 * MEBIBYTE,
-    "performance-l": 14 * 1024 * MEBIBYTE,
-}
-"""The memory that a dyno of each size may take (heroku-facts D, Memory)."""
-
-SIZES = tuple(MEMORY_BYTES)
-"""The dyno sizes that Heroku's command line knows by name, the smallest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +129,9 @@ def _known(app: App, types: Mapping[str, TypeScale], wanted: str) -> TypeScale:
 
 def _size(text: str) -> str:
     size = text.lower()
-    if size not in SIZES:
+    if size not in sizes.SIZES:
         raise faults.Invalid(
-            f"Dyno size {text[:40]!r} is not known: use one of {', '.join(SIZES)}."
+            f"Dyno size {text[:40]!r} is not known: use one of {', '.join(sizes.SIZES)}."
         )
     return size
 

@@ -23,7 +23,7 @@ from oriel.control.world import World
 from oriel.ledger import App, Draft, Release, State, drafts, releases, settings
 from oriel.lexicon import RELEASE_TYPE, Actor, DynoName
 from oriel.logplex.client import Query
-from oriel.manifold import Dyno, Exit, Wish
+from oriel.manifold import Dyno, Exit, Once, Wish
 
 RELEASE_COMMAND_TIMEOUT_S = 3600.0
 """How long a release command may take (heroku-facts D3: release phase)."""
@@ -208,8 +208,9 @@ async def _run_command(
     name = DynoName(RELEASE_TYPE, release.version)
     try:
         async with _telling(world, app, name, say):
-            ended = await world.conductor.run_once(
-                wish, command, RELEASE_TYPE, timeout_s=RELEASE_COMMAND_TIMEOUT_S, name=name
+            once = Once(name, command)
+            ended = await world.conductor.one_offs.run(
+                wish, once, timeout_s=RELEASE_COMMAND_TIMEOUT_S
             )
     except faults.Fault as fault:
         return fault.message

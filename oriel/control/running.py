@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from oriel.control import edge
 from oriel.control.world import Settings, World
 from oriel.ledger import App, Release, apps, releases, settings
 from oriel.lexicon import PLATFORM, RELEASE_TYPE, Actor
@@ -126,6 +127,11 @@ def route_table(conn: Connection, where: Settings, conductor: Conductor) -> Rout
     return RouteTable(apps=tuple(routes))
 
 
+def routes(conn: Connection, world: World) -> RouteTable:
+    """The same with the domains, certificates and redirects of each app."""
+    return edge.dressed(conn, world, route_table(conn, world.settings, world.conductor))
+
+
 def mode_of(
     app: App, head: Release | None, quantity: int, web: list[Dyno], has_servers: bool
 ) -> Mode:
@@ -182,9 +188,7 @@ class Rerouter:
             self._asked.clear()
             waiting, self._waiting = self._waiting, []
             try:
-                table = await world.db.read(
-                    lambda conn: route_table(conn, world.settings, world.conductor)
-                )
+                table = await world.db.read(lambda conn: routes(conn, world))
                 await self._router.apply(table)
                 for told in waiting:
                     if not told.done():

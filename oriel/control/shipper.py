@@ -81,7 +81,7 @@ class Shipper:
     async def _agree(self) -> None:
         """Once: ids that logplex has kept are never given to another line.
 
-        They would be where the database was restored from an older backup (decision 16).
+        They would be where the database was restored from an older backup (decision 18).
         """
         kept = int((await self._logplex.status()).get("last_id", 0))
         if await self._db.read(outbox.last_id) < kept:

@@ -13,10 +13,9 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from oriel.control.causes import Kind, kind_of, meaning_of
-from oriel.control.formation import MEMORY_BYTES, SIZES
 from oriel.control.said import Line
 from oriel.lexicon import DynoName
-from oriel.manifold import Dyno
+from oriel.manifold import Dyno, sizes
 from oriel.manifold.history import Happening
 from oriel.manifold.machine import LEAVING
 from oriel.manifold.stays import Stay, crash_row, crashes, stays
@@ -236,7 +235,7 @@ def _caused(ended: Stay) -> str:
 
 
 def _takes(story: Story) -> str:
-    quota = MEMORY_BYTES.get(story.dyno.size) if story.dyno else None
+    quota = sizes.of(story.dyno.size).quota_bytes if story.dyno else None
     if not quota or story.memory_bytes is None or story.memory_bytes <= quota:
         return ""
     over = 100 * story.memory_bytes // quota
@@ -329,8 +328,8 @@ def _bring_back(story: Story, near: Sequence[Change]) -> tuple[Step, ...]:
 
 
 def _bigger(size: str) -> str:
-    bigger = [each for each in SIZES if MEMORY_BYTES[each] > MEMORY_BYTES.get(size, 0)]
-    return bigger[0] if bigger else ""
+    has = sizes.of(size).quota_bytes
+    return next((each.name for each in sizes.SIZES.values() if each.quota_bytes > has), "")
 
 
 def _before(lives: Sequence[Stay], subject: Stay) -> Stay | None:

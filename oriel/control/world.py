@@ -6,21 +6,24 @@ Must not know how a room is made or in which order they start.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from oriel import faults
+from oriel.authority import Authority
 from oriel.builder import Builder, Repositories
 from oriel.clock import Clock
 from oriel.control.overflow import Overflow
+from oriel.control.sessions import Sessions
 from oriel.ledger import Vault
 from oriel.lexicon import Address
 from oriel.logplex.client import Logplex
 from oriel.manifold import Conductor
 from oriel.people.throttle import Throttle
+from oriel.rendezvous import Rendezvous
 from oriel.router import Router
 from oriel.store.database import Database
 
@@ -37,6 +40,12 @@ class Settings:
     web: Address
     domain: str | None = None
     tls: bool = False
+    web_tls: Address | None = None
+    """Where apps answer with TLS; None: nowhere."""
+    acme_directory: str = ""
+    """The certificate authority that automatic certificates come from."""
+    acme_ca: str | None = None
+    """A file of roots by which that authority itself is known, instead of the usual ones."""
     uid_base: int | None = None
     """The first uid of apps, where Oriel runs as root; None: all run as Oriel's own uid."""
 
@@ -104,7 +113,8 @@ class Gates:
         self._users[key] = self._users.get(key, 0) + 1
         try:
             try:
-                await asyncio.wait_for(lock.acquire(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await lock.acquire()
             except TimeoutError:
                 raise late from None
             try:
@@ -115,6 +125,10 @@ class Gates:
             self._users[key] -= 1
             if not self._users[key]:
                 del self._users[key], self._locks[key]
+
+
+async def _at_once() -> None:
+    """Nothing is waited for where there is no router."""
 
 
 @dataclass(slots=True)
@@ -133,10 +147,27 @@ class World:
     throttle: Throttle
     reroute: Callable[[], None]
     """Says that routes may have changed; cheap, and merged."""
+    routed: Callable[[], Awaitable[None]] = _at_once
+    """Comes back when the router has been told of everything until now."""
+    order_certificates: Callable[[], None] = lambda: None
+    """Says that an automatic certificate may be due; cheap."""
+    own_certificate: Callable[[], str] | None = None
+    """Key and certificate (PEM) by Oriel's own authority, for hosts that have no other."""
     overflow: Overflow | None = None
     """Where dynos run on this machine: what becomes of output that nobody takes."""
+    rendezvous: Rendezvous | None = None
+    """Where clients meet their processes."""
+    authority: Authority | None = None
+    """Whose certificate that place has."""
+    sessions: Sessions = field(default_factory=Sessions)
     gates: Gates = field(default_factory=Gates)
     background: set[asyncio.Task[Any]] = field(default_factory=set)
     """Changes that go on though nobody waits for them any more."""
     hashes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """scrypt takes 32 MB and a core for a moment: two at a time, whoever knocks."""
+
+    def meetings(self) -> Rendezvous:
+        """The rendezvous; Unavailable where there is none."""
+        if self.rendezvous is None:
+            raise faults.Unavailable("This platform has no rendezvous: no client can be attached.")
+        return self.rendezvous

@@ -1,19 +1,26 @@
 """Owns which addresses may be dialled. Must not know names or connections.
 
-Only `is_own` asks the machine; the rest is pure.
+Only `is_own` and `is_dyno` ask the machine; the rest is pure.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from oriel import faults
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_ROUTES = Path("/proc/net/route")
+_DYNO_DEVICE = "or"
+"""How the devices of sandboxes are called (oriel/sandbox/subnet.py)."""
 
 _METADATA: tuple[Network, ...] = (
     ipaddress.ip_network("100.100.100.200/32"),
@@ -49,12 +56,28 @@ def is_own(address: IPAddress) -> bool:
         return False
 
 
+def is_dyno(address: IPAddress, routes: Path = _ROUTES) -> bool:
+    """Whether a dyno of this machine has the address: its route is its alone, and leads into its
+    device. To us every dyno is open, and so it would be to whoever names it to us.
+    """
+    if address.version != 4:
+        return False
+    wanted = struct.pack("<I", struct.unpack(">I", address.packed)[0]).hex().upper()
+    with contextlib.suppress(OSError):
+        for line in routes.read_text().splitlines():
+            words = line.split()
+            if words[1:2] == [wanted] and words[0].startswith(_DYNO_DEVICE):
+                return True
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """What an operator allows beyond the rest of the world."""
 
     allowed: tuple[Network, ...] = ()
     own: Callable[[IPAddress], bool] = field(default=is_own, compare=False)
+    dyno: Callable[[IPAddress], bool] = field(default=is_dyno, compare=False)
 
     @classmethod
     def parse(cls, networks: Iterable[str]) -> Rules:
@@ -68,7 +91,9 @@ class Rules:
         found = _kind(address)
         if found:
             return found
-        return "this machine's own address" if self.own(address) else ""
+        if self.own(address):
+            return "this machine's own address"
+        return "a dyno's address" if self.dyno(address) else ""
 
 
 def network(text: str) -> Network:

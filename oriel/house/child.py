@@ -130,7 +130,8 @@ class Child:
                 self._say(f"{self.program.name} does not stop; killing it.")
             self.send(asked)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._gone.wait(), patience_s)
+                async with asyncio.timeout(patience_s):
+                    await self._gone.wait()
         self._layout.pid_file(self.program.name).unlink(missing_ok=True)
 
     async def finish(self, asked: signal.Signals, patience_s: float) -> bool:
@@ -139,7 +140,8 @@ class Child:
         self._cancel_timer()
         self.send(asked)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._gone.wait(), patience_s)
+            async with asyncio.timeout(patience_s):
+                await self._gone.wait()
         return self.pid is None
 
     def revive(self) -> None:

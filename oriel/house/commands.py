@@ -18,10 +18,10 @@ from oriel import faults
 from oriel.cli.options import example
 from oriel.clock import SystemClock
 from oriel.house import doctor as doctors
-from oriel.house import probes, settings
+from oriel.house import probes, settings, typed
 from oriel.house import up as ups
 from oriel.house.layout import Layout, default_data
-from oriel.house.settings import Flags, parse_address
+from oriel.house.settings import Flags
 
 MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
@@ -37,12 +37,18 @@ _data_option = click.option(
     epilog=example(
         "oriel up",
         "oriel up --data /srv/oriel --web 0.0.0.0:80 --domain apps.example.com",
+        "oriel up --web 0.0.0.0:80 --web-tls 0.0.0.0:443",
         "oriel up --api [::1]:5050 --web [::1]:8080",
     )
 )
 @_data_option
 @click.option("--api", metavar="HOST:PORT", help="Where the API and git listen.")
 @click.option("--web", metavar="HOST:PORT", help="Where apps answer.")
+@click.option(
+    "--rendezvous",
+    metavar="HOST:PORT",
+    help="Where oriel run and heroku run attach, over TLS; port 0 is a free one.",
+)
 @click.option("--domain", metavar="NAME", help="Apps are at APP.NAME; '' for APP.localhost.")
 @click.option(
     "--database",
@@ -53,6 +59,24 @@ _data_option = click.option(
 @click.option("--key-file", metavar="FILE", help="The master key, elsewhere than in the data.")
 @click.option("--tls-cert", metavar="FILE", help="Certificate chain (PEM) of the API.")
 @click.option("--tls-key", metavar="FILE", help="Its private key.")
+@click.option(
+    "--tls",
+    type=click.Choice(["off", "authority"]),
+    help="authority: TLS for the API with a certificate by Oriel's own authority.",
+)
+@click.option(
+    "--web-tls",
+    metavar="HOST:PORT",
+    help="Where apps answer with TLS; '' for nowhere (as at first).",
+)
+@click.option(
+    "--acme-directory",
+    metavar="URL",
+    help="Where automatic certificates come from; '' for Let's Encrypt.",
+)
+@click.option(
+    "--acme-ca", metavar="FILE", help="Roots by which that place is known; '' for the usual ones."
+)
 @click.option(
     "--allow-egress",
     metavar="NETWORK",
@@ -94,8 +118,8 @@ def doctor(data: Path | None, api: str | None, web: str | None, as_json: bool) -
     web = web or (str(kept.web) if kept else settings.DEFAULT_WEB)
     machine = probes.look(
         directory,
-        parse_address(api, "--api"),
-        parse_address(web, "--web"),
+        typed.address(api, "--api"),
+        typed.address(web, "--web"),
         SystemClock(),
         os.environ,
         isolation=kept.isolation if kept else settings.ISOLATION,

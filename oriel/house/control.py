@@ -26,15 +26,18 @@ import uvicorn
 
 from oriel import faults
 from oriel.api.app import build as build_api
+from oriel.authority import Authority
 from oriel.builder import Builder, Environment, Repositories
 from oriel.clock import Clock, SystemClock
 from oriel.control import accounts, recovery, running
+from oriel.control.acme import Certifier
 from oriel.control.overflow import Overflow
 from oriel.control.shipper import Shipper
 from oriel.control.world import Settings, World
 from oriel.house import settings as house_settings
 from oriel.house.holders import Holders
 from oriel.house.layout import Layout
+from oriel.house.own_tls import ApiTls, OwnCertificate, api_names, web_names
 from oriel.ledger import Vault
 from oriel.ledger import apps as ledger_apps
 from oriel.ledger import vault as vaults
@@ -42,6 +45,7 @@ from oriel.logplex.client import Logplex
 from oriel.manifold import Conductor
 from oriel.manifold.local.launcher import LocalLauncher
 from oriel.people.throttle import Throttle
+from oriel.rendezvous import Rendezvous
 from oriel.router import Listen, Router, unprivileged_user
 from oriel.sandbox import Openings, Sandboxes
 from oriel.store.database import Database
@@ -122,6 +126,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             runtime_socket=layout.run / "haproxy.sock",
             master_socket=layout.haproxy_master_socket,
             web=Listen(kept.web.host, kept.web.port),
+            web_tls=Listen(kept.web_tls.host, kept.web_tls.port) if kept.web_tls else None,
             log_port=kept.router_log_port,
             clock=clock,
         )
@@ -135,6 +140,9 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             changed=lambda app_id: rerouter.ask(),
             before_stop=lambda app_id: rerouter.settled(),
         )
+        authority = Authority.open(layout.authority, clock)
+        certifier = Certifier()
+        rendezvous = _rendezvous(kept, authority, clock)
         # A client of its own: what others ask may take its time.
         overflow = Overflow(layout.dynos, Logplex(layout.logplex_socket), clock)
         world = World(
@@ -149,7 +157,12 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             builder=Builder(data, sandboxes, clock, environment=_build_environment()),
             throttle=Throttle(),
             reroute=rerouter.ask,
+            routed=rerouter.settled,
+            order_certificates=certifier.ask,
+            own_certificate=OwnCertificate(authority, web_names(kept)).pem,
             overflow=overflow,
+            rendezvous=rendezvous,
+            authority=authority,
         )
         await accounts.prepare_setup(world)
         shipper = Shipper(db, logplex, clock, conductor.drained)
@@ -159,11 +172,16 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
         stack.push_async_callback(overflow.close)
         shipper.start()
         stack.push_async_callback(shipper.close)
-        table = await db.read(lambda conn: running.route_table(conn, world.settings, conductor))
+        table = await db.read(lambda conn: running.routes(conn, world))
         await router.start(table)
         stack.push_async_callback(router.close)
         rerouter.start(world)
         stack.push_async_callback(rerouter.close)
+        certifier.start(world)
+        stack.push_async_callback(certifier.close)
+        rendezvous.start()
+        stack.push_async_callback(rendezvous.close)
+        stack.push_async_callback(world.sessions.close)
         await recovery.recover(world)
         yield world
 
@@ -181,12 +199,17 @@ async def _listening(
         access_log=False,
         server_header=False,
         proxy_headers=False,  # else whoever connects chooses the address that logins are counted by
-        ssl_certfile=kept.tls_cert,
-        ssl_keyfile=kept.tls_key,
         timeout_graceful_shutdown=STOP_GRACE_S,
         timeout_keep_alive=65,
         lifespan="off",
     )
+    config.load()
+    keeping: asyncio.Task[None] | None = None
+    if kept.has_tls:
+        authority = Authority.open(Layout(data).authority, world.clock)
+        tls = ApiTls(kept, OwnCertificate(authority, api_names(kept)))
+        config.ssl = tls.context
+        keeping = asyncio.create_task(tls.keep(world.clock))
     server = _Server(config)
     serving = asyncio.create_task(server.serve())
     ready = Layout(data).control_ready
@@ -199,7 +222,21 @@ async def _listening(
     finally:
         ready.unlink(missing_ok=True)
         server.should_exit = True
+        if keeping is not None:
+            keeping.cancel()
         await serving
+
+
+def _rendezvous(kept: house_settings.Settings, authority: Authority, clock: Clock) -> Rendezvous:
+    """Its certificate is good for every name that this machine is known by here."""
+    listen = kept.rendezvous
+    shown = (kept.domain or "localhost") if listen.is_wildcard else listen.host
+    names = {shown, "localhost", "127.0.0.1", "::1"}
+    if not kept.api.is_wildcard:
+        names.add(kept.api.host)
+    if kept.domain:
+        names |= {kept.domain, f"api.{kept.domain}", f"oriel.{kept.domain}"}
+    return Rendezvous(listen, shown, authority.server(names).context, clock)
 
 
 async def _vault(db: Database, key_file: Path) -> Vault:
@@ -256,7 +293,10 @@ def _settings(data: Path, kept: house_settings.Settings) -> Settings:
         api=kept.api,
         web=kept.web,
         domain=kept.domain,
-        tls=kept.tls_cert is not None,
+        tls=kept.has_tls,
+        web_tls=kept.web_tls,
+        acme_directory=kept.acme_directory,
+        acme_ca=kept.acme_ca,
         uid_base=UID_BASE if os.geteuid() == 0 else None,
     )
 

@@ -58,6 +58,7 @@ class Holders:
 
 async def _best(who: str, ask: Coroutine[Any, Any, object]) -> None:
     try:
-        await asyncio.wait_for(ask, ASK_TIMEOUT_S)
+        async with asyncio.timeout(ASK_TIMEOUT_S):
+            await ask
     except (OSError, ValueError, TimeoutError, faults.Fault) as error:
         _log.warning("%s was not told of a dyno's output: %s", who, error)

@@ -30,6 +30,11 @@ class Layout:
         return self.data / "setup-token"
 
     @property
+    def authority(self) -> Path:
+        """The key and certificate of Oriel's own authority, 0600."""
+        return self.data / "authority.pem"
+
+    @property
     def lock(self) -> Path:
         """Held by the one `oriel up` of this data directory."""
         return self.data / "run" / "up.lock"

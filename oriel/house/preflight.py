@@ -14,6 +14,7 @@ import shutil
 import socket
 import stat
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from oriel import faults
@@ -149,6 +150,7 @@ def refuse_missing_files(settings: Settings) -> None:
     for flag, path in (
         ("--tls-cert", settings.tls_cert),
         ("--tls-key", settings.tls_key),
+        ("--acme-ca", settings.acme_ca),
     ):
         if path is not None and not os.access(path, os.R_OK):
             raise faults.Invalid(f"{flag} {path} cannot be read.", hint=f"Check with: ls -l {path}")
@@ -213,3 +215,13 @@ def _user(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"user {number}"
+
+
+def settled_port(address: Address) -> Address:
+    """The address; with one that is free now in the place of port 0."""
+    if address.port:
+        return address
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as trial:
+        trial.bind((address.host, 0))
+        return replace(address, port=int(trial.getsockname()[1]))

@@ -7,7 +7,6 @@ Must not know processes. A data directory remembers its settings (settings.json)
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import os
 import re
@@ -16,21 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from oriel import faults
-from oriel.egress.rules import network
+from oriel.house import typed
 from oriel.lexicon import Address
 
 VERSION = 1
 DEFAULT_API = "127.0.0.1:5050"
 DEFAULT_WEB = "127.0.0.1:8080"
+DEFAULT_RENDEZVOUS = "127.0.0.1:0"
+"""With port 0 a free one is chosen when `oriel up` first starts, and kept."""
 
 ISOLATION = "bubblewrap"
 NO_ISOLATION = "none"
 
 BESIDE = "sqlite:///oriel.db"
 """How a database in the data directory itself is kept, so that the directory can be moved."""
-
-_HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?:\.(?!-)[A-Za-z0-9-]{1,63})*\.?")
-_DATABASE_URL = re.compile(r"(postgresql|postgres|sqlite)(\+\w+)?://\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +39,17 @@ class Settings:
     web: Address
     database: str
     domain: str | None = None
+    rendezvous: Address = Address("127.0.0.1", 0)
+    """Where clients are attached to one-off dynos, over TLS."""
     router_log_port: int = 0
     insecure_http: bool = False
     tls_cert: str | None = None
     tls_key: str | None = None
+    tls: str = "off"
+    """`authority`: the API's certificate is by Oriel's own authority. With `tls_cert`, that one."""
+    web_tls: Address | None = None
+    acme_directory: str = typed.DEFAULT_ACME
+    acme_ca: str | None = None
     key_file: str | None = None
     isolation: str = ISOLATION
     """Or NO_ISOLATION, for development: apps may do what their user may."""
@@ -54,7 +59,12 @@ class Settings:
     @property
     def api_url(self) -> str:
         """Where a person on this machine reaches the API."""
-        return f"{'https' if self.tls_cert else 'http'}://{_reachable(self.api)}"
+        return f"{'https' if self.has_tls else 'http'}://{_reachable(self.api)}"
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the API speaks TLS."""
+        return self.tls_cert is not None or self.tls == "authority"
 
     @property
     def apps_url(self) -> str:
@@ -75,10 +85,15 @@ class Settings:
                 "web": {"host": self.web.host, "port": self.web.port},
                 "domain": self.domain,
                 "database": self.database,
+                "rendezvous": {"host": self.rendezvous.host, "port": self.rendezvous.port},
                 "router_log_port": self.router_log_port,
                 "insecure_http": self.insecure_http,
                 "tls_cert": self.tls_cert,
                 "tls_key": self.tls_key,
+                "tls": self.tls,
+                "web_tls": self.web_tls and {"host": self.web_tls.host, "port": self.web_tls.port},
+                "acme_directory": self.acme_directory,
+                "acme_ca": self.acme_ca,
                 "key_file": self.key_file,
                 "isolation": self.isolation,
                 "allow_egress": list(self.allow_egress),
@@ -101,10 +116,15 @@ class Settings:
                 web=Address(str(read["web"]["host"]), int(read["web"]["port"])),
                 database=str(read["database"]),
                 domain=read.get("domain"),
+                rendezvous=_rendezvous(read.get("rendezvous")),
                 router_log_port=int(read.get("router_log_port", 0)),
                 insecure_http=bool(read.get("insecure_http", False)),
                 tls_cert=read.get("tls_cert"),
                 tls_key=read.get("tls_key"),
+                tls=str(read.get("tls", "off")),
+                web_tls=_optional_address(read.get("web_tls")),
+                acme_directory=str(read.get("acme_directory", typed.DEFAULT_ACME)),
+                acme_ca=read.get("acme_ca"),
                 key_file=read.get("key_file"),
                 isolation=_isolation(str(read.get("isolation", ISOLATION))),
                 allow_egress=tuple(map(str, read.get("allow_egress", ()))),
@@ -123,10 +143,15 @@ class Flags:
     api: str | None = None
     web: str | None = None
     domain: str | None = None
+    rendezvous: str | None = None
     database: str | None = None
     key_file: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
+    tls: str | None = None
+    web_tls: str | None = None
+    acme_directory: str | None = None
+    acme_ca: str | None = None
     insecure_http: bool = False
     allow_egress: tuple[str, ...] = ()
     isolation: str | None = None
@@ -135,22 +160,31 @@ class Flags:
 def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
     """What the flags make of the settings kept from last time; refuses what is unsafe."""
     base = kept or Settings(
-        api=parse_address(DEFAULT_API, "--api"),
-        web=parse_address(DEFAULT_WEB, "--web"),
+        api=typed.address(DEFAULT_API, "--api"),
+        web=typed.address(DEFAULT_WEB, "--web"),
         database=_own_database(data),
     )
     settled = replace(
         base,
-        api=parse_address(flags.api, "--api") if flags.api else base.api,
-        web=parse_address(flags.web, "--web") if flags.web else base.web,
-        domain=base.domain if flags.domain is None else _domain(flags.domain),
-        database=_database(flags.database) if flags.database else base.database,
-        key_file=_absolute(flags.key_file, base.key_file),
-        tls_cert=_absolute(flags.tls_cert, base.tls_cert),
-        tls_key=_absolute(flags.tls_key, base.tls_key),
+        api=typed.address(flags.api, "--api") if flags.api else base.api,
+        web=typed.address(flags.web, "--web") if flags.web else base.web,
+        rendezvous=typed.address(flags.rendezvous, "--rendezvous", any_port=True)
+        if flags.rendezvous
+        else base.rendezvous,
+        domain=base.domain if flags.domain is None else typed.domain(flags.domain),
+        database=typed.database(flags.database) if flags.database else base.database,
+        key_file=typed.absolute(flags.key_file, base.key_file),
+        tls_cert=typed.absolute(flags.tls_cert, base.tls_cert),
+        tls_key=typed.absolute(flags.tls_key, base.tls_key),
+        tls=flags.tls or base.tls,
+        web_tls=base.web_tls if flags.web_tls is None else _web_tls(flags.web_tls),
+        acme_directory=typed.directory(flags.acme_directory, base.acme_directory),
+        acme_ca=typed.absolute(flags.acme_ca, base.acme_ca),
         insecure_http=flags.insecure_http,
         isolation=_isolation(flags.isolation) if flags.isolation else base.isolation,
-        allow_egress=_networks(flags.allow_egress) if flags.allow_egress else base.allow_egress,
+        allow_egress=typed.networks(flags.allow_egress)
+        if flags.allow_egress
+        else base.allow_egress,
     )
     _refuse_unsafe(settled)
     return settled
@@ -190,16 +224,11 @@ def as_dict(settings: Settings) -> dict[str, Any]:
     return shown | {"database": masked_database(settings.database)}
 
 
-def parse_address(text: str, flag: str) -> Address:
-    """`127.0.0.1:5050`, `localhost:5050`, `[::1]:5050` or `:5050`; `flag` is for the error."""
-    host, separator, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    host = host[1:-1] if bracketed else host or "127.0.0.1"
-    if not (separator and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise _bad_address(text, flag)
-    if (":" in host) != bracketed or not (_is_ip(host) or _HOSTNAME.fullmatch(host)):
-        raise _bad_address(text, flag)
-    return Address(host, int(port))
+def _rendezvous(kept: Any) -> Address:
+    """Settings of an Oriel that had none yet have none."""
+    if kept is None:
+        return typed.address(DEFAULT_RENDEZVOUS, "--rendezvous", any_port=True)
+    return Address(str(kept["host"]), int(kept["port"]))
 
 
 def _refuse_unsafe(settings: Settings) -> None:
@@ -208,12 +237,13 @@ def _refuse_unsafe(settings: Settings) -> None:
             "--tls-cert and --tls-key belong together.",
             hint="Type: oriel up --tls-cert CERT.pem --tls-key KEY.pem",
         )
-    if settings.api.is_loopback or settings.tls_cert or settings.insecure_http:
+    if settings.api.is_loopback or settings.has_tls or settings.insecure_http:
         return
     raise faults.Invalid(
         f"The API would listen at {settings.api}, beyond this machine, without TLS: "
         "passwords and tokens could be read on the way.",
-        hint="Give --tls-cert CERT.pem --tls-key KEY.pem, or --insecure-http to do it all the same "
+        hint="Give --tls-cert CERT.pem --tls-key KEY.pem, or --tls authority for a certificate by "
+        "Oriel's own authority, or --insecure-http to do it all the same "
         "(behind a proxy that ends TLS, say).",
     )
 
@@ -227,38 +257,16 @@ def _isolation(text: str) -> str:
     return text
 
 
-def _domain(text: str) -> str | None:
-    if not text:
-        return None
-    if not _HOSTNAME.fullmatch(text) or _is_ip(text):
-        raise faults.Invalid(
-            f"--domain {text!r} is not a domain name.",
-            hint="Type one whose subdomains point here, as in: oriel up --domain apps.example.com",
-        )
-    return text.rstrip(".").lower()
+def _web_tls(text: str) -> Address | None:
+    return typed.address(text, "--web-tls") if text else None
 
 
-def _database(url: str) -> str:
-    if not _DATABASE_URL.fullmatch(url):
-        raise faults.Invalid(
-            "--database is not the URL of a database that Oriel can use.",
-            hint="Type one like postgresql://user@host/name or sqlite:////var/lib/oriel/oriel.db",
-        )
-    return url
-
-
-def _networks(given: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(str(network(each)) for each in given if each)
+def _optional_address(read: Any) -> Address | None:
+    return Address(str(read["host"]), int(read["port"])) if read else None
 
 
 def _own_database(data: Path) -> str:
     return f"sqlite:///{data / 'oriel.db'}"
-
-
-def _absolute(given: str | None, kept: str | None) -> str | None:
-    if given is None:
-        return kept
-    return str(Path(given).expanduser().absolute()) if given else None
 
 
 def _reachable(address: Address) -> Address:
@@ -266,18 +274,3 @@ def _reachable(address: Address) -> Address:
     if address.host == "0.0.0.0":  # noqa: S104 - compared, not bound
         return replace(address, host="127.0.0.1")
     return replace(address, host="::1") if address.host == "::" else address
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _bad_address(text: str, flag: str) -> faults.Invalid:
-    return faults.Invalid(
-        f"{flag} {text[:80]!r} is not an address to listen on.",
-        hint=f"Type HOST:PORT, as in: oriel up {flag} 127.0.0.1:5050 (or [::1]:5050).",
-    )

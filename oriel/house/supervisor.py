@@ -192,7 +192,8 @@ class Supervisor:
 
     async def _announce(self, announce: Callable[[], None]) -> None:
         try:
-            await asyncio.wait_for(self._ready.wait(), READY_TIMEOUT_S)
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await self._ready.wait()
         except TimeoutError:
             self._say(
                 f"control has not answered for {READY_TIMEOUT_S:g} s; "
@@ -260,7 +261,8 @@ class Supervisor:
             return True
         self._say("Stopping the dynos.")
         try:
-            await asyncio.wait_for(self._ready.wait(), READY_TIMEOUT_S)
+            async with asyncio.timeout(READY_TIMEOUT_S):
+                await self._ready.wait()
         except TimeoutError:
             self._say("control does not answer, so the dynos could not be stopped.")
             return False

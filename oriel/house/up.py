@@ -145,6 +145,7 @@ def _supervise(
     fifos.hold_all()
     router = _router_socket(layout, kept)
     chosen = replace(chosen, router_log_port=router.getsockname()[1])
+    chosen = replace(chosen, rendezvous=preflight.settled_port(chosen.rendezvous))
     _forget_stale_configuration(layout, chosen, kept)
     settings.save(layout.settings, chosen)
     path = preflight.search_path(outside.environ.get("PATH", ""))
@@ -170,8 +171,11 @@ def _announce(
     say("Oriel is up.")
     say(f"  API and git  {chosen.api_url}")
     say(f"  Apps         {chosen.apps_url}")
+    say(f"  Attaching    {chosen.rendezvous} (TLS, certificate: oriel ca)")
     say(f"  Data         {layout.data}")
-    if chosen.insecure_http and not chosen.api.is_loopback and not chosen.tls_cert:
+    if chosen.web_tls is not None:
+        say(f"  With TLS     {chosen.web_tls}")
+    if chosen.insecure_http and not chosen.api.is_loopback and not chosen.has_tls:
         say("  WARNING: the API is open to the network without TLS (--insecure-http).")
     for caveat in caveats:
         say(f"  Note: {caveat}")
@@ -197,6 +201,22 @@ def _refuse_used_ports(layout: Layout, chosen: Settings, kept: Settings | None) 
         preflight.refuse_used_port(chosen.api, "--api")
     if not ours_web:
         preflight.refuse_used_port(chosen.web, "--web")
+    ours_rendezvous = kept is not None and kept.rendezvous == chosen.rendezvous
+    if chosen.rendezvous.port and not (ours_rendezvous and _runs(layout, "control")):
+        preflight.refuse_used_port(chosen.rendezvous, "--rendezvous")
+    if chosen.web_tls is None:
+        return
+    if chosen.web_tls.port in (chosen.web.port, chosen.api.port) and chosen.web_tls.host in (
+        chosen.web.host,
+        chosen.api.host,
+    ):
+        raise faults.Invalid(
+            f"--web-tls {chosen.web_tls} is the port of --web or --api.",
+            hint="Give it one of its own, as in: oriel up --web 0.0.0.0:80 --web-tls 0.0.0.0:443",
+        )
+    ours_tls = kept is not None and kept.web_tls == chosen.web_tls and _runs(layout, "haproxy")
+    if not ours_tls:
+        preflight.refuse_used_port(chosen.web_tls, "--web-tls")
 
 
 def _router_socket(layout: Layout, kept: Settings | None) -> socket.socket:
@@ -210,8 +230,9 @@ def _router_socket(layout: Layout, kept: Settings | None) -> socket.socket:
 
 def _forget_stale_configuration(layout: Layout, chosen: Settings, kept: Settings | None) -> None:
     """A HAProxy that starts anew must not start with addresses that are no longer wanted."""
-    same = kept is not None and (kept.web, kept.router_log_port) == (
+    same = kept is not None and (kept.web, kept.web_tls, kept.router_log_port) == (
         chosen.web,
+        chosen.web_tls,
         chosen.router_log_port,
     )
     if not same and not _runs(layout, "haproxy"):

@@ -57,6 +57,7 @@ def set_scale(
 
 PREBOOT = "preboot"
 DAILY_CYCLING = "daily-cycling"
+HTTPS_REDIRECT = "https-redirect"
 """The features by name; what they do is told in `control.features`."""
 
 
@@ -78,6 +79,12 @@ def has_feature(conn: Connection, app_id: str, name: str) -> bool:
     """Whether the app has switched the feature on."""
     switched = features(conn, app_id).get(name)
     return switched is not None and switched.enabled
+
+
+def apps_with(conn: Connection, name: str) -> set[str]:
+    """The ids of all apps that have a feature on."""
+    is_on = (app_features.c.name == name) & app_features.c.enabled
+    return set(conn.execute(select(app_features.c.app_id).where(is_on)).scalars())
 
 
 def set_feature(conn: Connection, app_id: str, name: str, enabled: bool, now: datetime) -> None:

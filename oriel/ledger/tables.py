@@ -118,6 +118,72 @@ release_statuses = Table(
     Column("mac", LargeBinary, nullable=False),
 )
 
+domains = Table(
+    "domains",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("app_id", Text, ForeignKey("apps.id"), nullable=False, index=True),
+    Column("hostname", Text, nullable=False),
+    Column("certificate_id", Text, ForeignKey("certificates.id")),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    UniqueConstraint("hostname", name="domains_hostname"),
+)
+
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("app_id", Text, ForeignKey("apps.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("chain", Text, nullable=False),
+    Column("key_sealed", LargeBinary, nullable=False),
+    Column("names", JSON, nullable=False),
+    Column("issuer", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("starts_at", Moment, nullable=False),
+    Column("ends_at", Moment, nullable=False),
+    Column("automatic", Boolean, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("updated_at", Moment, nullable=False),
+    UniqueConstraint("app_id", "name", name="certificates_name"),
+)
+
+app_acme = Table(
+    "app_acme",
+    metadata,
+    Column("app_id", Text, ForeignKey("apps.id"), primary_key=True),
+    Column("enabled_at", Moment, nullable=False),
+)
+
+acme_orders = Table(
+    "acme_orders",
+    metadata,
+    Column("domain_id", Text, ForeignKey("domains.id"), primary_key=True),
+    Column("app_id", Text, ForeignKey("apps.id"), nullable=False, index=True),
+    Column("state", Text, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("next_at", Moment, nullable=False),
+    Column("began_at", Moment),
+    Column("url", Text, nullable=False),
+    Column("token", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("key_sealed", LargeBinary, nullable=False),
+    Column("certificate_id", Text, ForeignKey("certificates.id")),
+    Column("updated_at", Moment, nullable=False),
+)
+
+acme_accounts = Table(
+    "acme_accounts",
+    metadata,
+    Column("directory", Text, primary_key=True),
+    Column("wrapped_key", LargeBinary, nullable=False),
+    Column("key_sealed", LargeBinary, nullable=False),
+    Column("paused_until", Moment),
+    Column("created_at", Moment, nullable=False),
+)
+
 app_features = Table(
     "app_features",
     metadata,

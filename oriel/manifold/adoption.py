@@ -13,7 +13,7 @@ from oriel.manifold.machine import LEAVING, Fate, Life
 from oriel.manifold.roster import Slot
 from oriel.manifold.seats import Seats
 
-DOOMS = frozenset({"boot_timeout", "memory_quota"})
+DOOMS = frozenset({"boot_timeout", "memory_quota", "not_detached"})
 
 
 def adopt(seats: Seats, found: Found, entry: Entry) -> None:
@@ -22,8 +22,10 @@ def adopt(seats: Seats, found: Found, entry: Entry) -> None:
     cause = entry.because
     life = Life(
         state=entry.state,
-        is_web=spec.type == "web",
+        is_web=spec.type == "web" and not spec.once,
         once=spec.once,
+        attached=spec.attached,
+        named=spec.until_s is not None,
         cause=cause,
         fate=_fate(entry),
         doomed=entry.state in ("starting", "up") and cause.kind in DOOMS,
@@ -46,7 +48,7 @@ def adopt(seats: Seats, found: Found, entry: Entry) -> None:
         instance.settle(found.exit)
         return
     instance.resume()
-    if spec.once:
+    if spec.once and (spec.attached or spec.until_s is None):
         # Whoever waited for it is gone; a release command's release is failed.
         instance.stop("down", Cause("interrupted", why="the platform was restarted"))
 

@@ -23,6 +23,8 @@ Kind = Literal[
     "asked",
     # Why it is up.
     "ready",
+    "awaiting",
+    "attached",
     # How it ended by itself.
     "exited",
     "signalled",
@@ -34,6 +36,10 @@ Kind = Literal[
     "exit_timeout",
     "memory_quota",
     "too_long",
+    "expired",
+    "no_client",
+    "hung_up",
+    "not_detached",
     "interrupted",
     # Why it was to go; of these `restarted` and `cycled` also tell why its successor was begun.
     "stopped",
@@ -149,6 +155,11 @@ def _exit_timeout(cause: Cause) -> str:
     return f"{first}killed {cause.timeout_s:.0f} s after SIGTERM (R12)"
 
 
+def _not_detached(cause: Cause) -> str:
+    first = f"{cause.first.words}; " if cause.first else ""
+    return f"{first}killed, since it did not end on SIGHUP (R16)"
+
+
 def _crash_loop(cause: Cause) -> str:
     last = f", last: {cause.first.words}" if cause.first else ""
     return f"crashed {cause.count} times since {cause.since}{last}"
@@ -162,6 +173,8 @@ _WORDS: Mapping[Kind, Callable[[Cause], str]] = {
     "recovered": lambda c: "should run and did not",
     "asked": lambda c: "a one-off",
     "ready": lambda c: "",
+    "awaiting": lambda c: "awaiting its client",
+    "attached": lambda c: "its client has come",
     "exited": _status,
     "signalled": _status,
     "out_of_memory": lambda c: f"ran out of memory (R15), {_status(c)}",
@@ -173,6 +186,10 @@ _WORDS: Mapping[Kind, Callable[[Cause], str]] = {
         f"used {_mebibytes(c.memory_bytes)} of {_mebibytes(c.quota_bytes)} memory (R15)"
     ),
     "too_long": lambda c: f"took longer than {c.timeout_s:.0f} s",
+    "expired": lambda c: "its time to live was over",
+    "no_client": lambda c: f"no client came within {c.timeout_s:.0f} s (R13)",
+    "hung_up": lambda c: c.why,
+    "not_detached": _not_detached,
     "interrupted": lambda c: c.why,
     "stopped": lambda c: f"stopped by {c.by}",
     "restarted": lambda c: f"restarted by {c.by}",

@@ -15,6 +15,8 @@ SHOWN_VARIABLES = ("PORT", "RACK_ENV", "RAILS_ENV", "NODE_ENV")
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
 
+_EXIT_STATUS = re.compile(r"\s*;\s*echo \"\uffff heroku-command-exit-status: \$\?\"\s*$")
+
 _SCRIPT = (
     # A name that no app's config var is likely to have: it is unset.
     'for _oriel_file in /app/.profile.d/*.sh; do [ -r "$_oriel_file" ] && . "$_oriel_file"; done; '
@@ -33,7 +35,12 @@ def shown(command: str, env: Mapping[str, str]) -> str:
         name = match[1] or match[2]
         return env.get(name, match[0]) if name in SHOWN_VARIABLES else match[0]
 
-    return _VARIABLE.sub(expand, command)
+    return _VARIABLE.sub(expand, plain(command))
+
+
+def plain(command: str) -> str:
+    """The command without what the official `heroku run -x` adds to it, to be told its status."""
+    return _EXIT_STATUS.sub("", command)
 
 
 def argv(command: str) -> tuple[str, ...]:

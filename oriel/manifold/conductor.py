@@ -15,22 +15,21 @@ from datetime import timedelta
 from typing import Any
 
 from oriel.clock import Clock
-from oriel.faults import NotFound, Unavailable
+from oriel.faults import NotFound
 from oriel.formation import diff
 from oriel.lexicon import Actor, DynoName
 from oriel.manifold import adoption, past, switch
 from oriel.manifold.cause import Cause
 from oriel.manifold.dyno import EXIT_TIMEOUT_S, Dyno, Wish
-from oriel.manifold.events import Notes
 from oriel.manifold.launcher import Found, Launcher, Usage
 from oriel.manifold.life import Instance
-from oriel.manifold.machine import LEAVING, Life
+from oriel.manifold.machine import LEAVING
+from oriel.manifold.oneoffs import OneOffs
 from oriel.manifold.probe import Reaches
 from oriel.manifold.probe import reaches as reaches_now
 from oriel.manifold.roster import Rising, Roster, Slot
-from oriel.manifold.seats import Seats, spec_of
+from oriel.manifold.seats import Seats
 from oriel.manifold.watch import Watchers
-from oriel.sandbox.confinement import Exit
 from oriel.store.database import Database
 
 TAKEN_WITHIN_S = 5.0
@@ -77,9 +76,10 @@ class Conductor:
             before_stop=before_stop or _nothing,
             reaches=reaches,
         )
+        self.one_offs = OneOffs(self._seats, launcher)
+        """What runs beside the formation."""
         self.watchers = Watchers()
         """Who waits for the dynos of an app to change."""
-        self._forgotten: set[str] = set()
         self._moved = asyncio.Event()
 
     async def start(self) -> None:
@@ -105,7 +105,7 @@ class Conductor:
 
         Web dynos of its release that `preboot` started take over; of another, they go.
         """
-        if wish.app_id in self._forgotten:
+        if wish.app_id in self._seats.forgotten:
             return
         app = self._seats.app(wish.app_id)
         before, app.wish = app.wish, wish
@@ -142,7 +142,7 @@ class Conductor:
         Healthy ones wait, unseen by the router, until the next wish of their release lets them
         take over, or `call_off` ends them. The others are gone when this comes back.
         """
-        if wish.app_id in self._forgotten:
+        if wish.app_id in self._seats.forgotten:
             return "the app is gone"
         app = self._seats.app(wish.app_id)
         switch.abandon(app, Cause("new_release", release=wish.release, by=by.email))
@@ -180,15 +180,18 @@ class Conductor:
     async def restart(self, app_id: str, only: str | None, by: Actor) -> int:
         """Restart all dynos of an app, of a type, or one; how many. NotFound when none is."""
         app = self._seats.app(app_id)
-        chosen = self._chosen(app, only)
+        once = [each for each in app.once if only == str(each.spec.name)]
+        for instance in once:  # It is never started again; Heroku stops it.
+            instance.stop("down", Cause("stopped", by=by.email))
+        chosen = self._chosen(app, only, none_is_well=bool(once))
         before = [slot.instance for slot in chosen if slot.instance]
         cause = Cause("restarted", by=by.email)
         for slot in chosen:
             slot.begin_anew()
             self._seats.replace(app, slot, cause, cause)
         self._notify(app_id)
-        await self._taken(before)
-        return len(chosen)
+        await self._taken([*once, *before])
+        return len(chosen) + len(once)
 
     async def stop(self, app_id: str, only: str | None, by: Actor) -> int:
         """Stop dynos until a restart or a new release; how many."""
@@ -263,30 +266,9 @@ class Conductor:
         seen = await asyncio.gather(*[look(spec.instance) for spec in mine])
         return {spec.instance: it for spec, it in zip(mine, seen, strict=True) if it is not None}
 
-    async def run_once(
-        self, wish: Wish, command: str, type: str, *, timeout_s: float, name: DynoName
-    ) -> Exit:
-        """Run a one-off dyno to its end. Unavailable when it could not be started, took too
-        long or was stopped: whatever its status then is, it did not do its work.
-        """
-        if wish.app_id in self._forgotten:
-            raise NotFound(f"{wish.app} is gone.", resource="app", app=wish.app)
-        spec = spec_of(wish, name, command, "standard-1x", once=True)
-        instance = self._seats.make(spec, Life(once=True), Notes())
-        self._seats.app(wish.app_id).once.add(instance)
-        instance.begin(Cause("asked"))
-        if not await self._within(timeout_s, instance.ended.wait()):
-            instance.stop("down", Cause("too_long", timeout_s=timeout_s))
-            await instance.ended.wait()
-        if instance.exit is None:
-            raise Unavailable(f"{name} {instance.life.reason}.", app=wish.app)
-        if instance.life.fate is not None:
-            raise Unavailable(f"{name} was ended: {instance.life.reason}.", app=wish.app)
-        return instance.exit
-
     async def forget(self, app_id: str) -> None:
         """Stop everything of an app for good, and wait until nothing is left of it."""
-        self._forgotten.add(app_id)
+        self._seats.forgotten.add(app_id)
         app = self._seats.apps.pop(app_id, None) or Roster()
         mine = list(app.instances())
         for slot in app.all_slots():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -62,6 +62,23 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class Once:
+    """A one-off dyno that somebody wants: it runs once, beside the formation."""
+
+    name: DynoName
+    command: str
+    size: str = "standard-1x"
+    by: str = ""
+    """Whose wish it is: an e-mail address."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Over the app's config."""
+    attached: bool = False
+    """Whether it waits for a client, whose its streams then are."""
+    until: datetime | None = None
+    """When it has lived long enough; None for a release command, whose caller waits."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dyno:
     """One dyno as `ps` shows it: a name, and the instance that lives or last lived under it."""
 
@@ -80,7 +97,9 @@ class Dyno:
     cause: Cause | None = None
     """The same as data, whether or not there is something to say."""
     serving: bool = True
-    """False of a web dyno that is started beside those that serve, until they are switched."""
+    """False of a one-off, and of a web dyno that is started beside those that serve, until they are
+    switched.
+    """
     crashes: int = 0
     """In a row."""
     next_try_at: datetime | None = None

@@ -74,6 +74,7 @@ class Entry:
     size: str
     channel: str
     once: bool
+    attached: bool
     notes: Notes = Notes()
     quiet: bool = False
     """It is no entry yet, but a try that is only counted, should it crash."""
@@ -96,6 +97,7 @@ class Entry:
             slug=Path("/"),
             env={},
             once=self.once,
+            attached=self.attached,
         )
 
 
@@ -133,6 +135,7 @@ def detail(spec: LaunchSpec, cause: Cause, notes: Notes) -> dict[str, Any]:
         "size": spec.size,
         "channel": spec.channel,
         "once": spec.once,
+        "attached": spec.attached,
         "cause": cause.kept(),
         "crashes": notes.crashes,
         "rising": notes.rising,
@@ -234,6 +237,7 @@ def _read(row: Row[Any], state: State, at: datetime, words: str) -> Entry:
         size=kept["size"],
         channel=kept["channel"],
         once=kept.get("once", False),
+        attached=kept.get("attached", False),
         notes=Notes(
             check=_check(kept.get("check")),
             crashes=int(kept.get("crashes", 0)),

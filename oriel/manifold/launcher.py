@@ -6,6 +6,7 @@ outside a launcher knows a pid. Must not know releases' meaning, back-off or log
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,6 +38,10 @@ class LaunchSpec:
     slug: Path
     env: Mapping[str, str]
     once: bool = False
+    attached: bool = False
+    """Whether its streams are a client's, not the channel's."""
+    until_s: float | None = None
+    """When it has lived long enough, in seconds since 1970; None where nobody said."""
 
     @property
     def name(self) -> DynoName:
@@ -74,6 +79,8 @@ class LaunchSpec:
                 slug=Path(str(kept["slug"])),
                 env={},
                 once=bool(kept["once"]),
+                attached=bool(kept.get("attached", False)),
+                until_s=kept.get("until_s"),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not an identity: {error!r}") from error
@@ -117,6 +124,61 @@ class Listening:
     port: int
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The size of a terminal."""
+
+    columns: int = 80
+    lines: int = 24
+
+
+class Terminal(Protocol):
+    """The streams of an attached process, in our hand. One may read and one write at once; both
+    wait for the other side, so that neither end fills our memory.
+    """
+
+    async def read(self) -> tuple[str, bytes] | None:
+        """The next output, and whether it is `out` or `err`; None when all of it has come."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Give it input; comes back when all is taken."""
+        ...
+
+    async def end_input(self) -> None:
+        """There is no more input."""
+        ...
+
+    def resize(self, window: Window) -> None:
+        """The client's window has another size."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it; a process at a terminal gets SIGHUP."""
+        ...
+
+
+class Visit(Protocol):
+    """One more process inside a running instance."""
+
+    @property
+    def terminal(self) -> Terminal:
+        """Its streams."""
+        ...
+
+    async def wait(self) -> Exit:
+        """Come back when it has ended, or the instance."""
+        ...
+
+    async def send(self, what: signal.Signals) -> None:
+        """A signal to it."""
+        ...
+
+    def close(self) -> None:
+        """Hang up: it gets SIGHUP, and in the end SIGKILL."""
+        ...
+
+
 OnExit = Callable[[str, Exit], None]
 OnMemory = Callable[[str, Usage], None]
 
@@ -136,6 +198,20 @@ class Launcher(Protocol):
         """Run it; Unavailable says why not. Its end is told to `on_exit`, once, not before this
         has come back.
         """
+        ...
+
+    async def attach(self, spec: LaunchSpec, at: Launched, window: Window | None) -> Terminal:
+        """As `start`, with its streams in our hand: a terminal of that size, or (None) pipes."""
+        ...
+
+    async def enter(self, spec: LaunchSpec, at: Launched, window: Window | None) -> Visit:
+        """Run the command of `spec` inside the instance that it names, with its environment;
+        Unavailable says why not.
+        """
+        ...
+
+    async def send(self, instance: str, what: signal.Signals) -> None:
+        """A signal to all of its processes."""
         ...
 
     async def terminate(self, instance: str) -> None:

@@ -11,23 +11,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import datetime
 
-from oriel.clock import Clock
 from oriel.faults import Fault
 from oriel.manifold import backoff, command, loops, machine, sizes
+from oriel.manifold.around import Around
 from oriel.manifold.boot import Boot
 from oriel.manifold.cause import Cause
 from oriel.manifold.dyno import EXIT_TIMEOUT_S, Dyno
 from oriel.manifold.events import Notes
-from oriel.manifold.launcher import Launched, Launcher, LaunchSpec, Usage
+from oriel.manifold.launcher import Launched, LaunchSpec, Usage
 from oriel.manifold.machine import BEGUN, ENDED, LEAVING, Event, Life, Order
-from oriel.manifold.probe import Reaches
 from oriel.manifold.recorder import Recorder, Steady
 from oriel.sandbox.confinement import Exit
-from oriel.store.database import Database
 
 ALIVE_S = 0.5
 """How long a dyno that is no web must live to be up."""
@@ -40,22 +38,6 @@ LAUNCH_GRACE_S = 5.0
 """How long a launch under way is waited for when control stops."""
 
 _log = logging.getLogger("oriel.manifold.life")
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What instances live in, the same for all of them."""
-
-    launcher: Launcher
-    db: Database
-    clock: Clock
-    changed: Callable[[Instance], None]
-    """Told each new state."""
-    finished: Callable[[Instance], None]
-    """Told the end, once, when it is recorded."""
-    before_stop: Callable[[str], Awaitable[None]]
-    """Awaited, with the app's id, before SIGTERM, but not for ever."""
-    reaches: Reaches
 
 
 class Instance:
@@ -200,7 +182,7 @@ class Instance:
             instance=self.spec.instance,
             name=self.spec.name,
             app_id=self.spec.app_id,
-            command=self.spec.command,
+            command=command.plain(self.spec.command),
             size=self.spec.size,
             state="starting" if self.life.state == "new" else self.life.state,
             since=self.since,
@@ -275,16 +257,19 @@ class Instance:
             self._spawn(self._kill())
 
     async def _kill(self) -> None:
-        await self._launched()
+        await self._has_launched()
         await self._launcher.kill(self.spec.instance)
 
     async def _terminate(self, exit_timeout_s: float) -> None:
         """SIGTERM, once it runs and nobody sends it requests any more."""
-        await self._launched()
+        await self._has_launched()
         await self._be_left()
         if self.life.state in LEAVING:
             self._later(exit_timeout_s, machine.ExitTimedOut(EXIT_TIMEOUT_S))
-            await self._launcher.terminate(self.spec.instance)
+            await self._ask_to_end()
+
+    async def _ask_to_end(self) -> None:
+        await self._launcher.terminate(self.spec.instance)
 
     async def _be_left(self) -> None:
         """Give whoever sends this dyno requests a moment to stop doing so."""
@@ -293,7 +278,7 @@ class Instance:
                 async with asyncio.timeout(self._leave_timeout_s):
                     await self._around.before_stop(self.spec.app_id)
 
-    async def _launched(self) -> None:
+    async def _has_launched(self) -> None:
         if self._launching:
             await asyncio.wait({self._launching})
 
@@ -301,7 +286,7 @@ class Instance:
         if self._no_place:
             self.tell(machine.NotLaunched(self._no_place))
             return
-        self._launching = asyncio.ensure_future(self._launcher.start(self.spec, self.at))
+        self._launching = asyncio.ensure_future(self._start())
         try:
             # Not cancelled with us: a dyno that was begun would be killed half-way.
             await asyncio.shield(self._launching)
@@ -311,8 +296,14 @@ class Instance:
             _log.exception("the launch of %s went wrong", self.spec.instance)
             self.tell(machine.NotLaunched("a mistake of Oriel's own; its log says which"))
         else:
-            if self.life.state in BEGUN:
-                self._wait_ready(0.0)
+            self._after_launch()
+
+    async def _start(self) -> None:
+        await self._launcher.start(self.spec, self.at)
+
+    def _after_launch(self) -> None:
+        if self.life.state in BEGUN:
+            self._wait_ready(0.0)
 
     def _wait_ready(self, elapsed_s: float) -> None:
         check = self.notes.check

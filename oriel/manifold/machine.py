@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from oriel.manifold.cause import MEBIBYTE, Cause
+from oriel.manifold.cause import MEBIBYTE, Cause, Kind
 from oriel.sandbox.confinement import Exit
 
 State = Literal[
@@ -49,11 +49,19 @@ EXIT_ERROR = (
     "Error R12 (Exit timeout) -> At least one process failed to exit within {:.0f} seconds of "
     "SIGTERM"
 )
+ATTACH_ERROR = "Error R13 (Attach error) -> Failed to attach to process"
+DETACH_ERROR = (
+    "Error R16 (Detached) -> An attached process is not responding to SIGHUP after its external "
+    "connection was closed."
+)
 MEMORY_LINE = "Process running mem={}M({:.1f}%)"
 MEMORY_ERROR = "Error R14 (Memory quota exceeded)"
 MEMORY_END = "Error R15 (Memory quota vastly exceeded)"
 LAUNCH_ERROR = "Error R99 (Platform error) -> Failed to launch the dyno: {}"
 KILL_LINE = "Stopping process with SIGKILL"
+
+_TOLD: frozenset[Kind] = frozenset({"awaiting", "hung_up"})
+"""Why one is up, where a user wants to see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +72,10 @@ class Life:
     is_web: bool = False
     once: bool = False
     """A one-off: its end is `complete`, whatever its status."""
+    named: bool = False
+    """A one-off that a user asked for, and is told of as Heroku does; not a release command."""
+    attached: bool = False
+    """Its streams are a client's: it is up, and not yet run, until that has come."""
     before: str = ""
     """The state of the instance whose place it took; empty where that has been told already."""
     cause: Cause = field(default_factory=lambda: Cause("noted"))
@@ -73,14 +85,23 @@ class Life:
     stopped_in: State = "up"
     """Where it stood when it was asked to stop; a one-off's last line names it."""
     doomed: bool = False
-    """It is being killed, for its boot or its memory: that it is ready now changes nothing."""
+    """It is being killed, for its boot, its memory or its client's going: that it is ready now
+    changes nothing.
+    """
     hinted: bool = False
     """It was told that it listens where nobody looks."""
 
     @property
     def reason(self) -> str:
         """Why, in words, as far as there is something to say: not of one that does well."""
-        return "" if self.state in BEGUN and not self.doomed else self.cause.words
+        does_well = self.state in BEGUN and not self.doomed and self.cause.kind not in _TOLD
+        return "" if does_well else self.cause.words
+
+    @property
+    def is_unrun(self) -> bool:
+        """Whether its client has not come yet; nothing of it runs."""
+        awaits = self.state == "up" and self.cause.kind == "awaiting"
+        return self.attached and (awaits or self.state == "starting")
 
 
 # Events: what happened.
@@ -156,6 +177,32 @@ class Ended:
     exit: Exit
 
 
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """The client of an attached one has come; it is to be run with this command, as shown."""
+
+    shown: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttachTimedOut:
+    """Its client did not come."""
+
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HungUp:
+    """Its client is gone, or was silent for too long."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotDetached:
+    """It did not end though it was told several times that its client is gone."""
+
+
 Event = (
     Begun
     | NotLaunched
@@ -166,6 +213,10 @@ Event = (
     | StopAsked
     | ExitTimedOut
     | Ended
+    | Attached
+    | AttachTimedOut
+    | HungUp
+    | NotDetached
 )
 
 
@@ -196,7 +247,17 @@ class Say:
     """Whether it can be left out where the same happens again and again."""
 
 
-Order = Launch | Terminate | Kill | Say
+@dataclass(frozen=True, slots=True)
+class Await:
+    """Be ready for its client; say when that is so."""
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """SIGHUP to all of its processes."""
+
+
+Order = Launch | Terminate | Kill | Say | Await | HangUp
 Step = tuple[Life, tuple[Order, ...]]
 
 
@@ -208,12 +269,17 @@ def step(life: Life, event: Event) -> Step:
 
 def _begin(life: Life, event: Event) -> Step:
     assert isinstance(event, Begun)  # noqa: S101 - for the type checker; the table says so
+    begun = replace(life, state="starting", cause=event.cause)
+    if life.attached:
+        return begun, (Await(),)
+    if life.named:
+        return begun, (Say(_starting(event.shown)), Launch())
     lines: list[Order] = [Say(f"Starting process with command: `{event.shown}`", routine=True)]
     if life.before:
         lines.insert(0, _changed("down" if life.before == "idle" else life.before, "starting"))
     if event.cause.kind == "woken":
         lines.insert(0, Say("Unidling"))
-    return replace(life, state="starting", cause=event.cause), (*lines, Launch())
+    return begun, (*lines, Launch())
 
 
 def _not_launched(life: Life, event: Event) -> Step:
@@ -226,7 +292,53 @@ def _not_launched(life: Life, event: Event) -> Step:
 def _ready(life: Life, _: Event) -> Step:
     if life.doomed:
         return life, ()
+    if life.attached:
+        return _await_client(life)
     return replace(life, state="up", cause=Cause("ready")), (_changed("starting", "up"),)
+
+
+def _await_client(life: Life) -> Step:
+    lines = (_changed("starting", "up"), Say("Awaiting client"))
+    return replace(life, state="up", cause=Cause("awaiting")), lines
+
+
+def _attached(life: Life, event: Event) -> Step:
+    assert isinstance(event, Attached)  # noqa: S101
+    if not life.is_unrun:
+        return life, ()
+    # A client may be quicker than our own disk, and come before it was told that it may.
+    early = _await_client(life)[1] if life.state == "starting" else ()
+    running = replace(life, state="up", cause=Cause("attached"))
+    return running, (*early, Say(_starting(event.shown)), Launch())
+
+
+def _attach_timed_out(life: Life, event: Event) -> Step:
+    assert isinstance(event, AttachTimedOut)  # noqa: S101
+    if not life.is_unrun:
+        return life, ()
+    return _end_unrun(life, Cause("no_client", timeout_s=event.timeout_s), Say(ATTACH_ERROR))
+
+
+def _end_unrun(life: Life, cause: Cause, *lines: Order) -> Step:
+    """The end of one of which nothing ever ran. Its last line waits for words that never come, so
+    that it is cleaned away as any other.
+    """
+    ended = replace(life, state="complete", cause=cause)
+    return ended, (*lines, replace(_changed(life.state, "complete"), last=True))
+
+
+def _hung_up(life: Life, event: Event) -> Step:
+    assert isinstance(event, HungUp)  # noqa: S101
+    known = life.state in LEAVING or life.doomed or life.cause.kind == "hung_up"
+    told = life if known else replace(life, cause=Cause("hung_up", why=event.why))
+    return told, (Say("Client connection closed. Sending SIGHUP to all processes"), HangUp())
+
+
+def _not_detached(life: Life, _: Event) -> Step:
+    if life.doomed:
+        return life, ()
+    late = replace(life, cause=Cause("not_detached", first=life.cause), doomed=True)
+    return late, (Say(DETACH_ERROR), Kill())
 
 
 def _boot_timed_out(life: Life, event: Event) -> Step:
@@ -268,6 +380,8 @@ def _over_quota(life: Life, event: Event) -> Step:
 
 def _stop(life: Life, event: Event) -> Step:
     assert isinstance(event, StopAsked)  # noqa: S101
+    if life.is_unrun:
+        return _end_unrun(replace(life, fate=event.fate), event.cause)
     stopping = replace(
         life,
         state=_leaving(life, event.fate),
@@ -308,7 +422,10 @@ def _exit_timed_out(life: Life, event: Event) -> Step:
 
 def _ended(life: Life, event: Event) -> Step:
     assert isinstance(event, Ended)  # noqa: S101
-    known = life.doomed or life.state in LEAVING
+    if life.is_unrun:
+        why = "the platform was restarted before its client came"
+        return _end_unrun(life, Cause("interrupted", why=why))
+    known = life.doomed or life.state in LEAVING or life.cause.kind == "hung_up"
     cause = life.cause.ended(event.exit) if known else Cause.of_exit(event.exit)
     ended = replace(life, state=_end_state(life), cause=cause)
     killed = (Say(MEMORY_END, last=True),) if cause.kind == "out_of_memory" else ()
@@ -348,6 +465,11 @@ def _exited(exit_: Exit) -> str:
     return "Process exited" if exit_.code is None else f"Process exited with status {exit_.code}"
 
 
+def _starting(shown: str) -> str:
+    """How a user's one-off is told to start (heroku-facts D2); a dyno's line has a colon."""
+    return f"Starting process with command `{shown}`"
+
+
 def _changed(before: str, after: str) -> Say:
     return Say(f"State changed from {before} to {after}", routine=True)
 
@@ -359,11 +481,20 @@ TABLE: dict[tuple[State, type], Callable[[Life, Event], Step]] = {
     ("starting", BootTimedOut): _boot_timed_out,
     ("starting", Misbound): _misbound,
     ("starting", OverQuota): _over_quota,
+    ("starting", Attached): _attached,
+    ("starting", AttachTimedOut): _attach_timed_out,
     ("starting", StopAsked): _stop,
     ("starting", Ended): _ended,
     ("up", OverQuota): _over_quota,
     ("up", StopAsked): _stop,
     ("up", Ended): _ended,
+    ("up", NotLaunched): _not_launched,
+    ("up", Attached): _attached,
+    ("up", AttachTimedOut): _attach_timed_out,
+    ("up", HungUp): _hung_up,
+    ("up", NotDetached): _not_detached,
+    ("stopping", HungUp): _hung_up,
+    ("stopping", NotDetached): _not_detached,
     ("restarting", NotLaunched): _not_launched,
     ("restarting", StopAsked): _stop_otherwise,
     ("restarting", ExitTimedOut): _exit_timed_out,

@@ -15,12 +15,14 @@ from oriel.clock import Clock, jittered, new_id
 from oriel.faults import NotFound
 from oriel.lexicon import Actor, DynoName
 from oriel.manifold import backoff
+from oriel.manifold.around import Around
 from oriel.manifold.cause import Cause
 from oriel.manifold.dyno import Wish
 from oriel.manifold.events import Notes
 from oriel.manifold.launcher import Launcher, LaunchSpec, Usage
-from oriel.manifold.life import Around, Instance
+from oriel.manifold.life import Instance
 from oriel.manifold.machine import LEAVING, Life
+from oriel.manifold.oneoff import OneOff
 from oriel.manifold.probe import Reaches
 from oriel.manifold.roster import Roster, Slot
 from oriel.sandbox.confinement import Exit
@@ -43,8 +45,10 @@ class Seats:
         """`notify` is told an app's id whenever its dynos are not what they were."""
         self.apps: dict[str, Roster] = {}
         self.instances: dict[str, Instance] = {}
+        self.forgotten: set[str] = set()
+        """Apps that are gone: nothing is begun for them any more."""
         self._clock = clock
-        self._notify = notify
+        self.notify = notify
         self._around = Around(
             launcher=launcher,
             db=db,
@@ -88,7 +92,7 @@ class Seats:
             for slot in app.all_slots():
                 if slot.instance is instance:
                     self.plan_cycle(app, slot)
-        self._notify(instance.spec.app_id)
+        self.notify(instance.spec.app_id)
 
     def _finished(self, instance: Instance) -> None:
         """An instance's end is recorded: what follows in its slot?"""
@@ -102,7 +106,7 @@ class Seats:
                     slot.crashes = instance.notes.crashes
                     slot.crashed_of = instance.life.cause
                     self._start_later(app, slot)
-        self._notify(instance.spec.app_id)
+        self.notify(instance.spec.app_id)
 
     # --- rules
 
@@ -229,7 +233,14 @@ class Seats:
 
     def make(self, spec: LaunchSpec, life: Life, notes: Notes, **more: Any) -> Instance:
         """An instance, not yet begun."""
-        instance = Instance(spec, self._around, life, notes, **more)
+        if spec.once:
+            return self.make_once(spec, life, notes, **more)
+        instance = self.instances[spec.instance] = Instance(spec, self._around, life, notes, **more)
+        return instance
+
+    def make_once(self, spec: LaunchSpec, life: Life, notes: Notes, **more: Any) -> OneOff:
+        """The same, of what runs once."""
+        instance = OneOff(spec, self._around, life, notes, **more)
         self.instances[spec.instance] = instance
         return instance
 

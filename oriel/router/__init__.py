@@ -4,16 +4,27 @@ Must not know what a dyno or a release is, nor who asks for a change: it is give
 Python of it is on a request's path.
 
 Modules in reading order: `table` (the routes as values), `pages` (what the router answers
-itself), `render` (routes to the text of a configuration), `seen` (what HAProxy shows), `changes`
-(from the one to the other), `haproxy` (the conversation with it), `router` (keeping it so).
+itself), `tls` (certificates), `render` (routes to the text of a configuration), `seen` (what
+HAProxy shows), `changes` (from the one to the other), `haproxy` (the conversation with it),
+`router` (keeping it so).
 """
 
 from oriel.router.haproxy import command, unprivileged_user
 from oriel.router.router import Router, Status
-from oriel.router.table import AppRoute, Listen, Mode, RouteTable, Server, hostname
+from oriel.router.table import (
+    AppRoute,
+    Certificate,
+    Listen,
+    Mode,
+    RouteTable,
+    Server,
+    hostname,
+    pattern,
+)
 
 __all__ = [
     "AppRoute",
+    "Certificate",
     "Listen",
     "Mode",
     "RouteTable",
@@ -23,4 +34,5 @@ __all__ = [
     "command",
     "hostname",
     "unprivileged_user",
+    "pattern",
 ]

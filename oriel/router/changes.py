@@ -9,16 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from oriel.router.render import (
-    LAYOUT_VERSION,
-    Places,
-    address,
-    app_entries,
-    host_entries,
-    slot_name,
-)
+from oriel.router import tls
+from oriel.router.render import LAYOUT_VERSION, MAPS, Places, address, slot_name
 from oriel.router.seen import Seen, SeenServer
 from oriel.router.table import RouteTable, Server
 
@@ -77,19 +72,29 @@ def place_all(table: RouteTable, holders: Mapping[str, int], slots: int, spares:
     return place(table, kept, max(slots, wanted))
 
 
-def plan(table: RouteTable, seen: Seen, layout: str) -> Plan:
-    """The commands that bring HAProxy to `table`, and whether it takes a reload as well."""
+def plan(table: RouteTable, seen: Seen, layout: str, directory: Path) -> Plan:
+    """The commands that bring HAProxy to `table`, and whether it takes a reload as well.
+
+    `directory` is where its files are.
+    """
     stamp = seen.process.stamp
-    if stamp is None or stamp.version != LAYOUT_VERSION or len(seen.map_ids) < 2:
+    if stamp is None or stamp.version != LAYOUT_VERSION or len(seen.map_ids) < len(MAPS):
         return Plan((), (), Places(0, {}), reload=True)
-    places = place(table, held(seen.apps), stamp.slots, (each.slot for each in seen.servers))
-    served = RouteTable(tuple(app for app in table.apps if app.app_id in places.by_app))
+    places = place(
+        table, held(seen.maps["apps"]), stamp.slots, (each.slot for each in seen.servers)
+    )
+    served = replace(table, apps=tuple(app for app in table.apps if app.app_id in places.by_app))
     coming, leaving, chores = _server_commands(served, places, seen.servers)
-    hosts, apps = seen.map_ids["hosts"], seen.map_ids["apps"]
-    hosts_come, hosts_go = _map_commands(hosts, seen.hosts, host_entries(served))
-    apps_come, apps_go = _map_commands(apps, seen.apps, app_entries(served, places))
+    shown, hidden = tls.commands(table, seen.tls, directory)
+    come: list[str] = []
+    go: list[str] = []
+    for name in ("options", "challenges", "apps", "hosts"):
+        wanted = MAPS[name](served, places)
+        added, removed = _map_commands(seen.map_ids[name], seen.maps[name], wanted)
+        come += added
+        go = removed + go
     return Plan(
-        commands=(*coming, *apps_come, *hosts_come, *hosts_go, *apps_go, *leaving),
+        commands=(*coming, *shown, *come, *go, *hidden, *leaving),
         chores=tuple(chores),
         places=places,
         reload=stamp.layout != layout or len(served.apps) < len(table.apps),

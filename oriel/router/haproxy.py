@@ -16,7 +16,8 @@ from pathlib import Path
 from oriel.clock import Clock
 from oriel.faults import Unavailable
 from oriel.router import seen as reading
-from oriel.router.render import Rendered, Stamp
+from oriel.router import tls
+from oriel.router.render import MAPS, Rendered, Stamp
 from oriel.router.seen import Process, Seen
 
 CONFIG = "haproxy.cfg"
@@ -29,8 +30,14 @@ _REASON_BYTES = 4000
 _LINE_BYTES = 8000
 """A line of commands must fit in HAProxy's buffer."""
 _OLD_FILE_S = 60.0
-_NAMED_FILE = re.compile(r"[a-z]+\.[0-9a-f]{16}\.(?:map|lua)")
-_FINE = re.compile(r"|New server registered\.|Server deleted\.|.* by 'stats socket command'")
+_NAMED_FILE = re.compile(r"[a-z]+\.[0-9a-f]{16}\.(?:map|lua|list|pem)")
+_LIST = re.compile(r" crt-list \S+")
+_FINE = re.compile(
+    r"|New server registered\.|Server deleted\.|.* by 'stats socket command'"
+    r"|New empty certificate store .*|Transaction (?:created|updated|aborted) for certificate .*"
+    r"|Committing .*|Success!|Inserting certificate .*|Entry .* deleted in crtlist .*"
+    r"|Certificate .* deleted!"
+)
 
 
 class Away(Exception):
@@ -75,6 +82,8 @@ class HAProxy:
         self._runtime_socket = runtime_socket
         self._master_socket = master_socket
         self._clock = clock
+        self._taken: set[str] = set()
+        """Lists of certificates that a check has taken."""
 
     async def process(self) -> Process:
         """Which HAProxy runs; raises Away."""
@@ -87,12 +96,25 @@ class HAProxy:
         """All that it has loaded; raises Away."""
         process = await self.process()
         ids = reading.read_map_ids(await self._ask(self._runtime_socket, "show map"))
-        maps: dict[str, Mapping[str, str | None]] = {"hosts": {}, "apps": {}}
+        maps: dict[str, Mapping[str, str | None]] = {name: {} for name in MAPS}
         for name, map_id in ids.items():
             text = await self._ask(self._runtime_socket, f"show map {map_id}")
             maps[name] = reading.read_map(text)
         servers = reading.read_servers(await self._ask(self._runtime_socket, "show servers state"))
-        return Seen(process, ids, maps["hosts"], maps["apps"], servers)
+        return Seen(process, ids, maps, servers, await self._see_tls())
+
+    async def _see_tls(self) -> tls.SeenTls:
+        """Its certificates; nothing where it listens without TLS."""
+        list_ = tls.read_list(await self._ask(self._runtime_socket, "show ssl crt-list"))
+        if not list_:
+            return tls.SeenTls()
+        entries = tls.read_entries(
+            await self._ask(self._runtime_socket, f"show ssl crt-list {list_}")
+        )
+        stores, pending = tls.read_stores(await self._ask(self._runtime_socket, "show ssl cert"))
+        fallback = next((each for each in stores if each.startswith("fallback.")), "")
+        shown = await self._ask(self._runtime_socket, f"show ssl cert {self._directory / fallback}")
+        return tls.SeenTls(list_, entries, stores, pending, tls.read_print(shown))
 
     async def tell(self, commands: Iterable[str]) -> str:
         """Carry out commands in order; what it objected to, or nothing. Raises Away."""
@@ -112,9 +134,15 @@ class HAProxy:
         if await asyncio.to_thread(_has, config, rendered.config):
             return ""
         fresh = self._directory / f"{CONFIG}.new"
-        await asyncio.to_thread(self._put, {**rendered.files, fresh.name: rendered.config})
-        reason = await self._check(fresh)
+        trial = self._directory / f"{CONFIG}.trial"
+        lists = set(_LIST.findall(rendered.config))
+        # Loading hundreds of certificates takes a second: those that were taken once are left out.
+        text = _LIST.sub("", rendered.config) if lists <= self._taken else rendered.config
+        files = {**rendered.files, fresh.name: rendered.config, trial.name: text}
+        await asyncio.to_thread(self._put, files)
+        reason = await self._check(trial)
         if not reason:
+            self._taken = lists
             await asyncio.to_thread(self._commit, fresh, config)
         return reason
 
@@ -187,6 +215,8 @@ class HAProxy:
         fresh.replace(config)
         _sync(self._directory)
         named = set(_NAMED_FILE.findall(new + _text(self._directory / _LAST)))
+        for each in [name for name in named if name.endswith(".list")]:
+            named.update(_NAMED_FILE.findall(_text(self._directory / each)))
         # A HAProxy that starts at this moment may have read the configuration before.
         limit = self._clock.wall_ns() - int(_OLD_FILE_S * 1e9)
         for path in self._directory.iterdir():
@@ -239,9 +269,14 @@ def _lines(commands: Iterable[str]) -> Iterator[str]:
     line: list[str] = []
     size = 0
     for each in commands:
-        if line and size + len(each) > _LINE_BYTES:
+        # What brings a content along stands alone.
+        alone = "\n" in each
+        if line and (alone or size + len(each) > _LINE_BYTES):
             yield ";".join(line)
             line, size = [], 0
+        if alone:
+            yield each
+            continue
         line.append(each)
         size += len(each) + 1
     if line:

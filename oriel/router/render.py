@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files as files_of
 from pathlib import Path
 
+from oriel.router import tls
 from oriel.router.pages import halves
 from oriel.router.table import AppRoute, Listen, RouteTable, Server
+
+NOBODY = "-"
+"""An app id that no app has."""
+
+CHALLENGES = "/.well-known/acme-challenge/"
+
+WILDCARD_LEVELS = 4
+"""How many labels a wildcard may stand for."""
 
 LAYOUT_VERSION = 1
 """Of the form of map entries and slot names; a reader of another version renders anew."""
@@ -33,6 +42,8 @@ class Settings:
     runtime_socket: Path
     web: tuple[Listen, ...]
     log_port: int
+    web_tls: tuple[Listen, ...] = ()
+    """Where it listens with TLS; the route table has the certificates."""
     user: str | None = None
     """Whom HAProxy becomes after it has bound its ports; None: it stays who it is."""
     threads: int = 1
@@ -97,8 +108,11 @@ def slot_name(slot: int) -> str:
 
 
 def host_entries(table: RouteTable) -> dict[str, str]:
-    """The map from host to app id."""
-    return {host: app.app_id for app in table.apps for host in app.hosts}
+    """The map from host, or `*.` and a part of one, to app id; the platform's own lead nowhere."""
+    return {
+        **dict.fromkeys(table.reserved, NOBODY),
+        **{host: app.app_id for app in table.apps for host in app.hosts},
+    }
 
 
 def app_entries(table: RouteTable, places: Places) -> dict[str, str]:
@@ -107,6 +121,34 @@ def app_entries(table: RouteTable, places: Places) -> dict[str, str]:
         app.app_id: f"{slot_name(places.by_app[app.app_id])}|{app.mode}|{app.channel}"
         for app in table.apps
     }
+
+
+def option_entries(table: RouteTable) -> dict[str, str]:
+    """The map from app id to what else is to be done with its requests: `https`, `acme`."""
+    words = {
+        app.app_id: (["https"] if app.https else [])
+        + (["acme"] if app.challenges is not None else [])
+        for app in table.apps
+    }
+    return {app_id: "+".join(each) for app_id, each in words.items() if each}
+
+
+def challenge_entries(table: RouteTable) -> dict[str, str]:
+    """The map from host and path to what a certificate authority is to be answered."""
+    return {
+        f"{host}{CHALLENGES}{token}": answer
+        for app in table.apps
+        for (host, token), answer in (app.challenges or {}).items()
+    }
+
+
+MAPS: Mapping[str, Callable[[RouteTable, Places], dict[str, str]]] = {
+    "hosts": lambda table, places: host_entries(table),
+    "apps": lambda table, places: app_entries(table, places),
+    "options": lambda table, places: option_entries(table),
+    "challenges": lambda table, places: challenge_entries(table),
+}
+"""The maps that change while HAProxy runs."""
 
 
 def address(server: Server) -> str:
@@ -120,8 +162,7 @@ def render(table: RouteTable, places: Places, settings: Settings) -> Rendered:
     """The configuration that serves `table` from the moment HAProxy reads it."""
     pages = halves()
     contents = {
-        "hosts": _map_text(host_entries(table)),
-        "apps": _map_text(app_entries(table, places)),
+        **{kind: _map_text(entries(table, places)) for kind, entries in MAPS.items()},
         "before": _map_text({key: page.before for key, page in pages.items()}),
         "after": _map_text({key: page.after for key, page in pages.items()}),
     }
@@ -130,9 +171,15 @@ def render(table: RouteTable, places: Places, settings: Settings) -> Rendered:
     hold = _hold_text(settings, paths["apps"])
     paths["hold"] = settings.directory / f"hold.{_digest(hold)}.lua"
     files[paths["hold"].name] = hold
+    if settings.web_tls:
+        secure = tls.files(table, settings.directory)
+        files.update(secure.contents)
+        paths["certs"] = settings.directory / secure.list
+        paths["fallback"] = settings.directory / secure.fallback
     fixed = _fixed(settings, paths)
     # The layout is what only a reload can change; hosts and apps change through the socket.
-    loose = {**paths, "hosts": Path("hosts"), "apps": Path("apps"), "hold": Path("hold")}
+    changing = (*MAPS, "hold", "certs", "fallback")
+    loose = {**paths, **{each: Path(each) for each in changing}}
     stamp = Stamp(
         _digest(_fixed(settings, loose) + _hold_text(settings, loose["apps"]) + _SLOT), places.slots
     )
@@ -248,6 +295,7 @@ def _global(settings: Settings, paths: Mapping[str, Path]) -> str:
         "  tune.maxrewrite 4096",
         "  tune.http.maxhdr 128",
         "  hard-stop-after 1h",
+        *(tls.GLOBAL if settings.web_tls else ()),
     ]
     if settings.boot_hold_s:
         lines.append(f"  lua-load-per-thread {paths['hold']}")
@@ -298,6 +346,9 @@ def _frontend(settings: Settings, paths: Mapping[str, Path]) -> str:
     lines = ["", "frontend web"]
     for listen in settings.web:
         lines += [f"  bind {each}" for each in bind_addresses(listen)]
+    for listen in settings.web_tls:
+        places = bind_addresses(listen)
+        lines += [tls.bind(each, paths["fallback"], paths["certs"]) for each in places]
     lines += [
         f"  log 127.0.0.1:{settings.log_port} len 16384 format rfc5424 local3 info",
         "  log-tag router",
@@ -305,8 +356,10 @@ def _frontend(settings: Settings, paths: Mapping[str, Path]) -> str:
         f"  log-format-sd '{_DATA}'",
         f"  log-format '{_LINE}'",
         *_known(paths),
+        *_edge(paths),
         *_held(settings),
         *_line_begun(),
+        *_edge_answers(settings, paths),
         *_refused(paths),
         *_forwarded(),
         *_line_ended(settings),
@@ -327,6 +380,7 @@ def _known(paths: Mapping[str, Path]) -> list[str]:
         "  # Host to app, app to SLOT|MODE|CHANNEL.",
         "  http-request set-var(txn.host) req.hdr(host),host_only,lower,rtrim(.)",
         f"  http-request set-var(txn.app) var(txn.host),map_str({paths['hosts']})",
+        *_wildcards(paths),
         f"  http-request set-var(txn.route) var(txn.app),map_str({paths['apps']})",
         "  http-request set-var(txn.mode) str(unknown)",
         "  http-request set-var(txn.mode) var(txn.route),field(2,|)",
@@ -336,6 +390,52 @@ def _known(paths: Mapping[str, Path]) -> list[str]:
         " if { req.hdr(accept) -m sub -i application/json }"
         " !{ req.hdr(accept) -m sub -i text/html }",
         '  http-request set-var-fmt(txn.page) "%[var(txn.form)]:error"',
+    ]
+
+
+def _wildcards(paths: Mapping[str, Path]) -> list[str]:
+    """A host that nothing names: the longest `*.` and part of it that something does."""
+    unknown = "if !{ var(txn.app) -m found }"
+    lines = [f"  http-request set-var(txn.below) var(txn.host),regsub(^[^.]+,*) {unknown}"]
+    for level in range(WILDCARD_LEVELS):
+        if level:
+            step = r"var(txn.below),regsub(^\*\.[^.]+,*)"
+            lines.append(f"  http-request set-var(txn.below) {step} {unknown}")
+        look = f"var(txn.below),map_str({paths['hosts']})"
+        lines.append(f"  http-request set-var(txn.app) {look} {unknown}")
+    return lines
+
+
+def _edge(paths: Mapping[str, Path]) -> list[str]:
+    """What is answered whatever the app's dynos do: the mode says so from here on."""
+    return [
+        "  # A certificate authority asks whether the host is ours; http is sent to https.",
+        f"  http-request set-var(txn.options) var(txn.app),map_str({paths['options']})",
+        "  http-request set-var(txn.mode) str(https)"
+        " if { var(txn.options) -m sub https } !{ ssl_fc }",
+        "  http-request set-var-fmt(txn.challenge) '%[var(txn.host)]%[path]'"
+        f" if {{ path_beg {CHALLENGES} }} {{ var(txn.options) -m sub acme }}",
+        "  http-request set-var(txn.mode) str(challenge) if { var(txn.challenge) -m found }",
+    ]
+
+
+def _edge_answers(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
+    """Challenges and redirects. 308, unlike 301, makes a client repeat a POST as one."""
+    port = settings.web_tls[0].port if settings.web_tls else 443
+    place = "" if port == 443 else f":{port}"
+    location = f"hdr Location 'https://%[var(txn.host)]{place}%[pathq]'"
+    answer = f"var(txn.challenge),map_str({paths['challenges']})"
+    edge = "if { var(txn.mode) -m str https }"
+    challenge = "if { var(txn.mode) -m str challenge }"
+    lines = [f"  http-request set-var(txn.t0) int({_NEVER}) {when}" for when in (edge, challenge)]
+    return [
+        *lines,
+        "  http-request return status 200 content-type text/plain"
+        f' lf-string "%[{answer}]" {challenge} {{ {answer} -m found }}',
+        "  http-request return status 404 content-type text/plain"
+        f' string "No such challenge." {challenge}',
+        f"  http-request return status 301 {location} {edge} {{ method GET HEAD }}",
+        f"  http-request return status 308 {location} {edge}",
     ]
 
 
@@ -364,6 +464,8 @@ def _line_begun() -> list[str]:
         r"""  http-request set-var(txn.path) 'var(txn.path),regsub(\",%22,g),regsub(\\\\,%5C,g)"""
         rf""",regsub("[^!-~]",%3F,g),bytes(0,6000)' if {{ var(txn.path) -m reg '{unsafe}' }}""",
         "  http-request set-var-fmt(txn.protocol) 'protocol=http%[req.ver] tls=false'",
+        "  http-request set-var-fmt(txn.protocol) 'protocol=http%[req.ver] tls=true"
+        " tls_version=%[ssl_fc_protocol,regsub(^TLSv,tls)]' if { ssl_fc }",
         "  acl forwarded-before req.fhdr(x-forwarded-for) -m reg ^[0-9A-Fa-f.:,\\ ]{2,200}$",
         "  http-request set-var(txn.fwd) src",
         "  http-request set-var-fmt(txn.fwd) '%[req.fhdr(x-forwarded-for)], %[src]'"
@@ -398,6 +500,7 @@ def _forwarded() -> list[str]:
         "  http-request set-header X-Request-Id %[var(txn.id)]",
         "  http-request set-header X-Forwarded-For %[var(txn.fwd)]",
         "  http-request set-header X-Forwarded-Proto http",
+        "  http-request set-header X-Forwarded-Proto https if { ssl_fc }",
         "  http-request set-header X-Forwarded-Port %[dst_port]",
         "  http-request set-header X-Request-Start %[date(0,ms)]",
         '  http-request add-header Via "%[req.ver] oriel-router"',

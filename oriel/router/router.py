@@ -60,6 +60,7 @@ class Router:
         web: Listen | tuple[Listen, ...],
         log_port: int,
         clock: Clock,
+        web_tls: Listen | None = None,
         user: str | None = None,
         threads: int = 1,
         connections_max: int | None = None,
@@ -75,6 +76,7 @@ class Router:
             runtime_socket=runtime_socket,
             web=(web,) if isinstance(web, Listen) else web,
             log_port=log_port,
+            web_tls=(web_tls,) if web_tls else (),
             user=user or unprivileged_user(),
             threads=threads,
             connections_max=connections_max,
@@ -115,7 +117,8 @@ class Router:
         self._newest = table
         if not await self._haproxy.can_hold():
             self._settings = replace(self._settings, boot_hold_s=0)
-        self._layout = render(RouteTable(), Places(0, {}), self._settings).stamp.layout
+        empty = replace(table, apps=(), certificates=())
+        self._layout = render(empty, Places(0, {}), self._settings).stamp.layout
         await self._round()
         if not self._haproxy.has_config():
             raise Unavailable(
@@ -213,7 +216,7 @@ class Router:
         for _ in range(_ROUNDS_MAX):
             seen = await self._haproxy.see()
             self._process = seen.process
-            plan = changes.plan(table, seen, self._layout)
+            plan = changes.plan(table, seen, self._layout, self._settings.directory)
             self._places = plan.places
             if not plan.commands:
                 return plan

@@ -10,9 +10,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from oriel.router.render import Stamp
+from oriel.router.render import MAPS, Stamp
+from oriel.router.tls import SeenTls
 
-_MAP_LINE = re.compile(r"([0-9]+) \((?:[^()]*/)?(hosts|apps)\.[0-9a-f]+\.map\) ", re.ASCII)
+_MAP_LINE = re.compile(rf"([0-9]+) \((?:[^()]*/)?({'|'.join(MAPS)})\.[0-9a-f]+\.map\) ", re.ASCII)
 _PID = re.compile(r"^Pid: ([0-9]+)\s*$", re.MULTILINE | re.ASCII)
 _SLOT = re.compile(r"slot-([0-9]{4,6})", re.ASCII)
 
@@ -45,9 +46,10 @@ class Seen:
 
     process: Process
     map_ids: Mapping[str, str]
-    hosts: Mapping[str, str | None]
-    apps: Mapping[str, str | None]
+    maps: Mapping[str, Mapping[str, str | None]]
+    """By the names in `map_ids`."""
     servers: tuple[SeenServer, ...]
+    tls: SeenTls = SeenTls()
 
 
 def read_process(text: str) -> Process | None:
@@ -57,7 +59,7 @@ def read_process(text: str) -> Process | None:
 
 
 def read_map_ids(text: str) -> dict[str, str]:
-    """From `show map`: `hosts` and `apps` to the `#ID` that commands take."""
+    """From `show map`: `hosts`, `apps` and so on to the `#ID` that commands take."""
     return {match[2]: f"#{match[1]}" for match in map(_MAP_LINE.match, text.splitlines()) if match}
 
 

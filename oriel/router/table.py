@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from oriel.lexicon import AppName, DynoName, Malformed
@@ -24,6 +24,9 @@ _HOSTNAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}", re.ASCII)
 _INSTANCE = re.compile(r"[0-9a-f]{8}[0-9a-f-]{0,28}", re.ASCII)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,256}", re.ASCII)
+_ANSWER = re.compile(r"[A-Za-z0-9_-]{1,256}\.[A-Za-z0-9_-]{1,128}", re.ASCII)
+_PEM = re.compile(r"(?:-----BEGIN [A-Z ]+-----\n(?:[A-Za-z0-9+/=]+\n)+-----END [A-Z ]+-----\n)+")
 _PORT_MAX = 65535
 
 
@@ -43,6 +46,12 @@ def hostname(text: str) -> str:
     if name.rsplit(".", 1)[-1].isdigit():
         raise Malformed(f"{_shown(text)} is an address, not a host name.")
     return name
+
+
+def pattern(text: str) -> str:
+    """A host name, or `*.` and one for every host below it that nothing else names."""
+    below = text.removeprefix("*.")
+    return hostname(text) if below == text else f"*.{hostname(below)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,20 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """A key with its certificate and chain, and the hosts (or patterns) it is shown to."""
+
+    pem: str = field(repr=False)
+    hosts: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        """Check each part: a PEM goes through HAProxy's socket line by line; raises Malformed."""
+        if not _PEM.fullmatch(self.pem):
+            raise Malformed("A certificate is not in PEM form.")
+        object.__setattr__(self, "hosts", tuple(dict.fromkeys(map(pattern, self.hosts))))
+
+
+@dataclass(frozen=True, slots=True)
 class AppRoute:
     """One app: the hosts that lead to it, the dynos that serve it, and what to do without."""
 
@@ -116,6 +139,11 @@ class AppRoute:
     hosts: tuple[str, ...]
     servers: tuple[Server, ...]
     mode: Mode
+    https: bool = False
+    """Requests without TLS are sent to https."""
+    challenges: Mapping[tuple[str, str], str] | None = None
+    """By host and token what a certificate authority is to be answered (ACME, HTTP-01), which
+    the app then never sees; None: such requests are the app's own."""
 
     def __post_init__(self) -> None:
         """Check each part and bring the hosts into their matched form; raises Malformed."""
@@ -125,7 +153,12 @@ class AppRoute:
                 raise Malformed(f"{_shown(text)} is not {what}.")
         if self.mode not in MODES:
             raise Malformed(f"{_shown(self.mode)} is not a mode: use one of {', '.join(MODES)}.")
-        object.__setattr__(self, "hosts", tuple(dict.fromkeys(map(hostname, self.hosts))))
+        object.__setattr__(self, "hosts", tuple(dict.fromkeys(map(pattern, self.hosts))))
+        for (host, token), answer in (self.challenges or {}).items():
+            if hostname(host) != host or not (
+                _TOKEN.fullmatch(token) and _ANSWER.fullmatch(answer)
+            ):
+                raise Malformed(f"{_shown(token)} for {_shown(host)} is no challenge of ACME.")
         _refuse_twins((server.label for server in self.servers), f"dynos of {self.app}")
 
 
@@ -134,9 +167,15 @@ class RouteTable:
     """All apps at one moment; a host leads to one app at most."""
 
     apps: tuple[AppRoute, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    fallback: Certificate | None = None
+    """Shown where no other certificate is; its hosts are the platform's own."""
+    reserved: tuple[str, ...] = ()
+    """Hosts and patterns that are the platform's own: a wildcard of an app does not reach them."""
 
     def __post_init__(self) -> None:
         """No id and no host twice; raises Malformed."""
+        object.__setattr__(self, "reserved", tuple(dict.fromkeys(map(pattern, self.reserved))))
         _refuse_twins((app.app_id for app in self.apps), "apps")
         _refuse_twins((host for app in self.apps for host in app.hosts), "hosts")
 

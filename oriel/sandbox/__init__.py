@@ -2,12 +2,14 @@
 
 Must not know dynos, builds or apps: the manifold and the builder say what to confine.
 
-Read in this order: `confinement` (the values), `system` (what of the machine is shown), `render`
-(a confinement as bubblewrap's arguments), `seccomp` (the filter of system calls) and `subnet`
+Read in this order: `confinement` (the values), `system` (what of the machine is shown), `render` (a
+confinement as bubblewrap's arguments), `seccomp` (the filter of system calls) and `subnet`
 (addresses and rules), all pure; `linux`, `netlink` (system calls), `network`, `cgroups` (what is
-kept in the kernel); `spawner` (the fork server, a process of its own), `forks` (the same from
-outside), `status` (what bubblewrap tells; pure), `usage`, `confined` (one running sandbox), `relay`
-(a build's way to a proxy), `sandboxes` (the shell), `capabilities` (what this machine allows).
+kept in the kernel); `spawner` (the fork server, a process of its own), `enter` and `monitor` (a
+second program inside), `forks` (the fork server from outside), `status` (what bubblewrap tells;
+pure), `usage`, `confined` (one running sandbox), `entered` (that second program, from outside),
+`relay` (a build's way to a proxy), `admission` (what comes before it begins), `sandboxes` (the
+shell), `capabilities` (what this machine allows).
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from oriel.sandbox.confinement import Confinement as Confinement
     from oriel.sandbox.confinement import Exit as Exit
     from oriel.sandbox.confinement import Overlay as Overlay
+    from oriel.sandbox.confinement import Visit as Visit
+    from oriel.sandbox.entered import Entered as Entered
     from oriel.sandbox.sandboxes import Sandboxes as Sandboxes
     from oriel.sandbox.subnet import Openings as Openings
 
@@ -29,10 +33,12 @@ __all__ = [
     "Capabilities",
     "Confined",
     "Confinement",
+    "Entered",
     "Exit",
     "Openings",
     "Overlay",
     "Sandboxes",
+    "Visit",
 ]
 
 _HOMES = {
@@ -41,9 +47,11 @@ _HOMES = {
     "Confined": "confined",
     "Confinement": "confinement",
     "Exit": "confinement",
+    "Entered": "entered",
     "Openings": "subnet",
     "Overlay": "confinement",
     "Sandboxes": "sandboxes",
+    "Visit": "confinement",
 }
 
 

@@ -108,6 +108,15 @@ class Confined:
 
     async def terminate(self) -> None:
         """SIGTERM to every process inside; its pid 1, which ignores it, excepted."""
+        self.send_all(signal.SIGTERM)
+
+    def open_child(self) -> int | None:
+        """A descriptor of the namespace's pid 1 for the caller to close; None when it is gone."""
+        self._find_child()
+        return None if self._child is None or self._exit.done() else os.dup(self._child)
+
+    def send_all(self, what: signal.Signals) -> None:
+        """A signal to every process inside but its pid 1."""
         self._find_child()
         reached: set[int] = set()
         for _ in range(_ROUNDS):
@@ -115,7 +124,7 @@ class Confined:
             if not fresh:
                 return
             for pid in fresh:
-                self._send(pid, signal.SIGTERM)
+                self._send(pid, what)
             reached |= fresh
 
     async def kill(self) -> Exit:

@@ -68,6 +68,8 @@ class Confinement:
     """Beyond it `on_memory` is told."""
     cpu_weight: int = 100
     """Its share of a busy processor, of 100 as the rest of the machine has."""
+    terminal: bool = False
+    """Whether its standard streams are a terminal, which shall be its controlling one."""
 
     def __post_init__(self) -> None:
         """Refuse what the kernel could not be told."""
@@ -86,6 +88,22 @@ class Confinement:
     def _places(self) -> tuple[str, ...]:
         overlay = (self.overlay.target,) if self.overlay else ()
         return (self.cwd, *overlay, *(bind.target for bind in self.binds))
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One more program inside a sandbox that runs. It sees what the sandbox's own sees."""
+
+    argv: tuple[str, ...]
+    """The program by its path inside."""
+    env: Mapping[str, str]
+    uid: int
+    cwd: str = "/app"
+    open_files: int = 10_000
+    processes: int = 256
+    terminal: bool = False
+    filter: bytes = b""
+    """A system call filter, as the kernel takes it, in the place of the one of all sandboxes."""
 
 
 @dataclass(frozen=True, slots=True)

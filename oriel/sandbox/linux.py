@@ -11,6 +11,8 @@ import os
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
+OOM_SCORE = "300"
+"""Where the machine itself runs out of memory, a sandbox's program goes before the platform."""
 
 MS_NOSUID = 0x2
 MS_NODEV = 0x4

@@ -48,9 +48,8 @@ class Relay:
         async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             async with self._turns:
                 try:
-                    there = await asyncio.wait_for(
-                        asyncio.open_connection(HOST, port), CONNECT_TIMEOUT_S
-                    )
+                    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                        there = await asyncio.open_connection(HOST, port)
                 except (OSError, TimeoutError):
                     writer.close()
                     return

@@ -219,4 +219,6 @@ def _command(what: Confinement) -> tuple[str, ...]:
     outside, all dynos of an app (or all of an ordinary user's session) would share one count.
     """
     limit = ("/usr/bin/prlimit", f"--nproc={what.processes}", "--") if what.processes else ()
-    return (*limit, *what.argv)
+    # A terminal is one's own only in a session of one's own: bubblewrap's belongs to its pid 1.
+    session = ("/usr/bin/setsid", "--ctty") if what.terminal else ()
+    return (*limit, *session, *what.argv)

@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import weakref
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,18 +21,20 @@ from typing import Any
 from oriel.clock import new_id
 from oriel.faults import Invalid, Unavailable
 from oriel.sandbox import capabilities, linux, seccomp, system
+from oriel.sandbox.admission import let_in
 from oriel.sandbox.capabilities import Capabilities
-from oriel.sandbox.cgroups import Bounds, Cgroups, Group, open_cgroups
+from oriel.sandbox.cgroups import Cgroups, open_cgroups
 from oriel.sandbox.confined import Confined, open_child, open_outer, read_status
-from oriel.sandbox.confinement import LOST, Confinement, Exit, Limits
+from oriel.sandbox.confinement import LOST, Confinement, Exit, Limits, Visit
+from oriel.sandbox.entered import Entered, visit
 from oriel.sandbox.forks import ForkServer, report_in
 from oriel.sandbox.network import Network, open_network
-from oriel.sandbox.relay import Relay
 from oriel.sandbox.render import Ground, render
 from oriel.sandbox.status import Status
 from oriel.sandbox.subnet import CLOSED, Openings
 
 _CLOSE_TIMEOUT_S = 5.0
+_NOBODY_FORKS = "No process could be started: the fork server ends at once."
 
 _log = logging.getLogger("oriel.sandbox")
 
@@ -184,9 +187,9 @@ class Sandboxes:
         try:
             told = await self._ask(request, (*streams, gate), status_path)
             if not told:
-                raise Unavailable("No process could be started: the fork server ends at once.")
+                raise Unavailable(_NOBODY_FORKS)
             confined = self._launched(told, status_path)
-            await self._let_in(confined, what, name)
+            await let_in(confined, what, name, self._cgroups)
             with contextlib.suppress(BrokenPipeError):
                 os.write(opener, b"g")
             return confined
@@ -194,25 +197,39 @@ class Sandboxes:
             for descriptor in (*streams, gate, opener):
                 os.close(descriptor)
 
-    async def _let_in(self, confined: Confined, what: Confinement, name: str) -> None:
-        """What must be so before the program begins: its limits, and the ways it was given."""
-        pid = confined.child_pid
-        if pid is None:
-            return
-        if self._cgroups is not None:
-            try:
-                # Each group's kernel waits for all processors before it takes a process in.
-                group = await asyncio.to_thread(_limit, self._cgroups, name, _bounds(what), pid)
-                confined.limited_by(group)
-            except OSError as error:
-                _log.warning("no control group for %s: %s", name, error)
-        if what.address is not None and what.reach:
-            relay = Relay()
-            try:
-                await relay.open(pid, what.reach)
-            except OSError as error:
-                _log.warning("ports %s are not reached from %s: %s", what.reach, name, error)
-            confined.when_ended(relay.close)
+    async def enter(
+        self, where: Confined, what: Visit, *, stdin: int, stdout: int, stderr: int
+    ) -> Entered:
+        """Start `what` inside a sandbox that runs, under all that this one is; Unavailable says
+        why not.
+
+        The descriptors stay the caller's. It ends with the sandbox at the latest.
+        """
+        root = self.capabilities.root
+        request = visit(what, where.child_pid, self._filter, root=root)
+        if len(request) > self._limits.request_bytes:
+            raise Invalid("The command and its environment are too large to start.")
+        target = where.open_child()
+        if target is None:
+            raise Unavailable("Nothing could be started in the dyno: it has ended.")
+        door, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        door.setblocking(False)
+        try:
+            descriptors = [far.fileno(), target, stdin, stdout, stderr]
+            async with self._turns:
+                if not (self._server and self._server.enter(request, descriptors)):
+                    second = await self._second_spawner()
+                    if not second.enter(request, descriptors):
+                        raise Unavailable(_NOBODY_FORKS)
+        except BaseException:
+            door.close()
+            raise
+        finally:
+            os.close(target)
+            far.close()
+        entered = Entered(door)
+        await entered.begin(self._limits.launch_timeout_s)
+        return entered
 
     async def adopt(
         self, record: Mapping[str, Any], status_path: Path, name: str | None = None
@@ -284,9 +301,7 @@ class Sandboxes:
             told = await server.ask(request, streams, status_path) if server else ""
             if not told:
                 # Nothing was started: the spawner had died. A second one will do, or nothing.
-                await asyncio.to_thread(self._end_spawner)
-                self._server = server = ForkServer(self._limits.launch_timeout_s)
-                told = await server.ask(request, streams, status_path)
+                told = await (await self._second_spawner()).ask(request, streams, status_path)
             return told
 
     def _launched(self, told: str, status_path: Path) -> Confined:
@@ -305,27 +320,16 @@ class Sandboxes:
         status = read_status(status_path, _as_record(report))
         return self._watch(status, status_path, open_outer(status), open_child(status))
 
+    async def _second_spawner(self) -> ForkServer:
+        await asyncio.to_thread(self._end_spawner)
+        self._server = server = ForkServer(self._limits.launch_timeout_s)
+        return server
+
     def _end_spawner(self) -> None:
         """Blocks for the moment that takes."""
         if self._server is not None:
             self._server.close()
             self._server = None
-
-
-def _bounds(what: Confinement) -> Bounds:
-    """What it writes to its disk lies in memory, and comes on top of what its programs may have:
-    a full disk is a full disk, and not the end.
-    """
-    memory = what.memory_bytes
-    if memory is not None:
-        memory += what.tmp_bytes + (what.overlay.size_bytes if what.overlay else 0)
-    return Bounds(memory, what.processes or None, what.cpu_weight)
-
-
-def _limit(cgroups: Cgroups, name: str, bounds: Bounds, pid: int) -> Group:
-    group = cgroups.make(name, bounds)
-    group.enter(pid)
-    return group
 
 
 def _abandon(launching: asyncio.Future[Confined]) -> None:

@@ -1,10 +1,11 @@
 """Owns forking: a small single-threaded process that starts sandboxes for a large one.
 
 `python -m oriel.sandbox.spawner FD` reads requests from the socket FD until it closes. A request
-is one message with descriptors: [plan, report, status, stdin, stdout, stderr, gate]; the plan is a
-file in memory, so its size has no bound but the sender's. Nothing is answered on the socket. What
-is started writes to `report`: a line with its pid and start time, then either the error that kept
-it from executing bubblewrap, or bubblewrap's own account; then the pipe closes. A pipe that closes
+is one message with descriptors and a letter: `s` starts a sandbox, with [plan, report, status,
+stdin, stdout, stderr, gate]; `e` goes into one that runs, as `enter` says. The plan is a file in
+memory, so its size has no bound but the sender's. Nothing is answered on the socket. What is
+started writes to `report`: a line with its pid and start time, then either the error that kept it
+from executing bubblewrap, or bubblewrap's own account; then the pipe closes. A pipe that closes
 without a first line therefore means that nothing was started. The program begins when a byte comes
 through `gate`, or when nobody is left to send one.
 
@@ -25,9 +26,10 @@ import signal
 import socket
 import stat
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-from oriel.sandbox import linux, netlink
+from oriel.sandbox import enter, linux, netlink
 
 ARGUMENTS_FD, STATUS_FD, REPORT_FD, GATE_FD = (
     3,
@@ -36,8 +38,6 @@ ARGUMENTS_FD, STATUS_FD, REPORT_FD, GATE_FD = (
     6,
 )  # `render` has the same; it is too large to import
 STAGE = "/mnt"
-OOM_SCORE = "300"
-"""Where the machine itself runs out of memory, a sandbox's program goes before the platform."""
 _DESCRIPTORS = 7
 _FIRST_FREE = 64
 """Received descriptors are moved up here, so that laying out the low ones overwrites none."""
@@ -56,15 +56,18 @@ def serve(door: socket.socket) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable()
     gc.freeze()
-    while (received := _receive(door)) is not None:
-        if len(received) == _DESCRIPTORS:
-            _fork_twice(received)
+    while (request := _receive(door)) is not None:
+        kind, received = request
+        if kind == b"e" and len(received) == enter.DESCRIPTORS:
+            _fork_twice(received, enter.become)
+        elif kind == b"s" and len(received) == _DESCRIPTORS:
+            _fork_twice(received, _become)
         for descriptor in received:
             os.close(descriptor)
 
 
-def _receive(door: socket.socket) -> list[int] | None:
-    """The descriptors of the next request; None when the door is closed."""
+def _receive(door: socket.socket) -> tuple[bytes, list[int]] | None:
+    """What is asked next, and its descriptors; None when the door is closed."""
     space = socket.CMSG_SPACE(_DESCRIPTORS * array.array("i").itemsize)
     data, ancillary, _, _ = door.recvmsg(16, space, socket.MSG_CMSG_CLOEXEC)
     if not data:
@@ -73,10 +76,10 @@ def _receive(door: socket.socket) -> list[int] | None:
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             received.frombytes(content[: len(content) - len(content) % received.itemsize])
-    return list(received)
+    return data, list(received)
 
 
-def _fork_twice(received: list[int]) -> None:
+def _fork_twice(received: list[int], become: Callable[[list[int]], NoReturn]) -> None:
     try:
         middle = os.fork()
     except OSError as error:
@@ -86,7 +89,7 @@ def _fork_twice(received: list[int]) -> None:
         try:
             os.setsid()
             if os.fork() == 0:
-                _become(received)
+                become(received)
         finally:
             os._exit(0)
     os.waitpid(middle, 0)
@@ -150,7 +153,7 @@ def _prepare(plan: dict[str, Any]) -> None:
     os.umask(0o022)
     _limit(resource.RLIMIT_NOFILE, plan["open_files"])
     _limit(resource.RLIMIT_CORE, 0)
-    _write("/proc/self/oom_score_adj", OOM_SCORE)
+    _write("/proc/self/oom_score_adj", linux.OOM_SCORE)
     if plan["wires"]:
         _wire(plan["wires"])
     if plan["staging"] == "none":

@@ -325,10 +325,15 @@ def test_nothing_of_anothers_app_can_be_seen_or_touched(tmp_path: Path) -> None:
             "/apps/{app}/collaborators": body(user=KATE),
             "/apps/{app}/log-drains": body(url="http://a.example"),
             "/oriel/apps/{app}/log-drains/{drain}/actions/replay": body(since="2h"),
+            "/apps/{app}/domains": body(hostname="www.example.com"),
+            "/apps/{app}/domains/{domain}": body(sni_endpoint=None),
+            "/apps/{app}/sni-endpoints": body(certificate_chain="x", private_key="x"),
+            "/apps/{app}/sni-endpoints/{cert}": body(certificate_chain="x", private_key="x"),
             "/apps/{app}/features/{feature}": body(enabled=True),
         }
         parts = {"type": "web", "dyno": "web.1", "release": "2", "other": "1", "email": NED,
-                 "build": "0" * 36, "feature": "preboot", "drain": "d.1"}  # fmt: skip
+                 "build": "0" * 36, "feature": "preboot", "drain": "d.1",
+                 "domain": "demo.localhost", "cert": "x"}  # fmt: skip
         for door in DOORS:
             if "{app}" not in door.path:
                 continue
@@ -484,7 +489,9 @@ WRONG_BODIES = (b"nonsense", b"[]", b'"text"', b'{"a": 1, "a": 2}', b"\xff", b"[
 def test_every_door_that_changes_something_refuses_what_is_no_object(tmp_path: Path) -> None:
     async def tell(site: Site) -> None:
         await ok(site, "POST", "/apps", 201, body=body(name="demo"))
-        parts = dict.fromkeys(("type", "dyno", "release", "email", "id", "drain", "feature"), "x")
+        parts = dict.fromkeys(
+            ("type", "dyno", "release", "email", "id", "drain", "domain", "cert", "feature"), "x"
+        )
         for door in DOORS:
             if door.method in ("GET", "DELETE"):
                 continue

@@ -76,6 +76,20 @@ def test_scopes_limit_a_token(scope: str, method: str, path: str, good: bool) ->
     assert auth.allows([scope], method, path) is good
 
 
+@pytest.mark.parametrize(
+    ("scope", "path", "good"),
+    [
+        ("write", "/apps/a/dynos", False),
+        ("write", "/apps/a/dynos/web.1", False),
+        ("write-protected", "/apps/a/dynos", True),
+        ("write", "/apps/a/dynos/web.1/actions/stop", True),
+        ("read-protected", "/apps/a/dynos", False),
+    ],
+)
+def test_a_command_in_a_dyno_sees_config(scope: str, path: str, good: bool) -> None:
+    assert auth.allows([scope], "POST", path) is good
+
+
 def test_an_unknown_scope_is_refused() -> None:
     auth.check_scopes(["global", "read"])
     with pytest.raises(faults.Invalid):

@@ -21,6 +21,7 @@ def test_features_are_listed_switched_and_told(tmp_path: Path) -> None:
         assert {each["name"]: each["enabled"] for each in listed} == {
             "preboot": False,
             "daily-cycling": False,
+            "https-redirect": False,
         }
         for each in listed:
             schema.check("app-feature", each)

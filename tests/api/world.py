@@ -23,7 +23,7 @@ from oriel.ledger import Draft, Slug, settings, slugs, vault
 from oriel.ledger import releases as ledger_releases
 from oriel.lexicon import Actor, Address, DynoName
 from oriel.logplex.client import Batch, Query
-from oriel.manifold import Dyno, Exit, Wish
+from oriel.manifold import Dyno, Exit, Once, Wish
 from oriel.manifold.launcher import Usage
 from oriel.manifold.watch import Watchers
 from oriel.people.throttle import Throttle
@@ -38,6 +38,13 @@ PROCESSES = {"web": "gunicorn app:app -b 0.0.0.0:$PORT", "worker": "python worke
 T = TypeVar("T")
 
 
+class OneOffs:
+    """Whatever is run once does well."""
+
+    async def run(self, wish: Wish, once: Once, **more: Any) -> Exit:
+        return Exit(code=0)
+
+
 class Conductor:
     """Runs nothing; says that whatever was wished for is up."""
 
@@ -45,6 +52,7 @@ class Conductor:
         self.wishes: dict[str, Wish] = {}
         self.told: list[tuple[str, str | None]] = []
         self.since = datetime(2011, 6, 19, 8, 35, 19, 250000, tzinfo=UTC)
+        self.one_offs = OneOffs()
         self.watchers = Watchers()
         self.takes = Usage(memory_bytes=300 << 20, swap_bytes=0, cpu_s=1.5, processes=4)
         self.states: dict[str, tuple[str, str]] = {}
@@ -87,9 +95,6 @@ class Conductor:
     async def stop(self, app_id: str, only: str | None, by: Actor) -> int:
         self.told.append(("stop", only))
         return 1
-
-    async def run_once(self, wish: Wish, command: str, type: str, **more: Any) -> Exit:
-        return Exit(code=0)
 
     async def preboot(self, wish: Wish, *, by: Actor) -> str:
         self.told.append(("preboot", f"v{wish.release}"))

@@ -24,7 +24,7 @@ class Gate:
     def __init__(self, site: Site, code: int = 0) -> None:
         self.begun, self.end = asyncio.Event(), asyncio.Event()
         self.code = code
-        site.conductor.run_once = self.run  # type: ignore[method-assign]
+        site.conductor.one_offs.run = self.run  # type: ignore[method-assign]
 
     async def run(self, *args: Any, **more: Any) -> Exit:
         self.begun.set()

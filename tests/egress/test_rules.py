@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from oriel import faults
-from oriel.egress.rules import Rules, is_own, literal
+from oriel.egress.rules import Rules, is_dyno, is_own, literal
 
 REFUSED = {
     "127.0.0.1": "loopback",
@@ -70,6 +71,25 @@ def test_the_machines_own_addresses_are_found() -> None:
         own = ipaddress.ip_address(probe.getsockname()[0])
     if not own.is_loopback:
         assert "own address" in Rules().why_not(own)
+
+
+def test_a_dyno_of_this_machine_is_refused(tmp_path: Path) -> None:
+    """The platform reaches every dyno; a drain of one app must not lead into another's."""
+    routes = tmp_path / "route"
+    routes.write_text(
+        "Iface\tDestination\tGateway\tFlags\n"
+        "eth0\t00000000\t010200C0\t0003\n"
+        "or0ed-002\t02D04E0A\t00000000\t0005\n"
+        "eth1\t03D04E0A\t00000000\t0005\n"
+    )
+    dyno, beside = ipaddress.ip_address("10.78.208.2"), ipaddress.ip_address("10.78.208.3")
+    assert is_dyno(dyno, routes)
+    assert not is_dyno(beside, routes)
+    assert not is_dyno(ipaddress.ip_address("2606:4700::1111"), routes)
+    assert not is_dyno(dyno, tmp_path / "none")
+    rules = Rules(own=nobodys, dyno=lambda address: is_dyno(address, routes))
+    assert rules.why_not(dyno) == "a dyno's address"
+    assert rules.why_not(beside) == ""
 
 
 @given(st.integers(0, 2**128 - 1))

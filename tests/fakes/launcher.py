@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 
@@ -19,7 +20,10 @@ from oriel.manifold.launcher import (
     Listening,
     OnExit,
     OnMemory,
+    Terminal,
     Usage,
+    Visit,
+    Window,
 )
 from oriel.sandbox import Exit
 
@@ -49,6 +53,60 @@ class FakeDyno:
     """Where it listens besides its port."""
 
 
+class FakeTerminal:
+    """Streams that a test speaks through: `said` waits to be read, `heard` was written."""
+
+    def __init__(self, window: Window | None) -> None:
+        self.window = window
+        self.heard = b""
+        self.at_end = False
+        self.closed = False
+        self.reads = asyncio.Event()
+        """Whether its process takes what is written."""
+        self.reads.set()
+        self._said: asyncio.Queue[tuple[str, bytes] | None] = asyncio.Queue()
+
+    def say(self, data: bytes, kind: str = "out") -> None:
+        self._said.put_nowait((kind, data))
+
+    def hang(self) -> None:
+        """Its process has gone: there is an end to what is read."""
+        self._said.put_nowait(None)
+
+    async def read(self) -> tuple[str, bytes] | None:
+        return await self._said.get()
+
+    async def write(self, data: bytes) -> None:
+        await self.reads.wait()
+        self.heard += data
+
+    async def end_input(self) -> None:
+        self.at_end = True
+
+    def resize(self, window: Window) -> None:
+        self.window = window
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeVisit:
+    """A process inside a fake dyno, that ends when a test says so."""
+
+    def __init__(self, terminal: FakeTerminal) -> None:
+        self.terminal = terminal
+        self.over: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
+
+    async def wait(self) -> Exit:
+        return await asyncio.shield(self.over)
+
+    async def send(self, what: signal.Signals) -> None:
+        return
+
+    def close(self) -> None:
+        self.terminal.close()
+
+
 class FakeLauncher:
     """A host in memory."""
 
@@ -67,6 +125,8 @@ class FakeLauncher:
         """The most instances of one name that were ever alive at once."""
         self.most_others = 0
         """The same of other types than web."""
+        self.terminals: dict[str, FakeTerminal] = {}
+        """Of those that are attached."""
         self._hold, self._release = hold, release
         self._ports = itertools.count(20_000)
         self._watched: set[str] = set()
@@ -78,7 +138,9 @@ class FakeLauncher:
         self._on_memory = on_memory
 
     def place(self, spec: LaunchSpec) -> Launched:
-        return Launched("127.0.0.1", next(self._ports) if spec.type == "web" else None)
+        return Launched(
+            "127.0.0.1", next(self._ports) if spec.type == "web" and not spec.once else None
+        )
 
     async def start(self, spec: LaunchSpec, at: Launched) -> None:
         self.story.append(("start", spec.instance))
@@ -94,6 +156,26 @@ class FakeLauncher:
             self.most_others = max(self.most_others, len(alive))
         self._watched.add(spec.instance)
         asyncio.get_running_loop().call_soon(self._play, spec.instance)
+
+    async def attach(self, spec: LaunchSpec, at: Launched, window: Window | None) -> Terminal:
+        await self.start(spec, at)
+        terminal = self.terminals[spec.instance] = FakeTerminal(window)
+        if self.host[spec.instance].exit is not None:
+            terminal.hang()
+        return terminal
+
+    async def enter(self, spec: LaunchSpec, at: Launched, window: Window | None) -> Visit:
+        dyno = self.host.get(spec.instance)
+        if dyno is None or dyno.exit is not None:
+            raise Unavailable(f"{spec.name} does not run.")
+        self.story.append(("enter", spec.instance))
+        return FakeVisit(FakeTerminal(window))
+
+    async def send(self, instance: str, what: signal.Signals) -> None:
+        self.story.append((what.name, instance))
+        dyno = self.host.get(instance)
+        if dyno and dyno.exit is None and not dyno.deaf:
+            self.end(instance, 128 + what)
 
     async def terminate(self, instance: str) -> None:
         self.story.append(("terminate", instance))
@@ -175,6 +257,8 @@ class FakeLauncher:
         assert dyno.exit is None
         exit_ = Exit(None, lost=True) if code is None else Exit.of(code)
         dyno.exit = replace(exit_, out_of_memory=out_of_memory)
+        if instance in self.terminals:
+            self.terminals[instance].hang()
         if instance in self._watched:
             asyncio.get_running_loop().call_soon(self._tell, instance, dyno.exit)
 

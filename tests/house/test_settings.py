@@ -8,7 +8,8 @@ from hypothesis import strategies as some
 
 from oriel import faults
 from oriel.house import settings
-from oriel.house.settings import Flags, Settings, parse_address
+from oriel.house.settings import Flags, Settings
+from oriel.house.typed import address as parse_address
 
 DATA = Path("/data")
 

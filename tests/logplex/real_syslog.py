@@ -1,6 +1,6 @@
 """Debian's rsyslog and syslog-ng, as other people's syslog: they send to logplex, and take drains.
 
-rsyslog conflicts with syslog-ng as a package, so it is downloaded by apt, unpacked into `.setup`,
+As packages they conflict with each other, so both are downloaded by apt, unpacked into `.setup`,
 and run from there.
 """
 
@@ -18,42 +18,51 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CACHE = ROOT / ".setup" / "rsyslog"
-PACKAGES = ("rsyslog", "rsyslog-gnutls", "libestr0", "libfastjson4")
-_LIBRARIES = "usr/lib/x86_64-linux-gnu"
+CACHE = ROOT / ".setup"
+PACKAGES = {
+    "rsyslog": ("rsyslog", "rsyslog-gnutls", "libestr0", "libfastjson4"),
+    "syslog-ng": (
+        *("syslog-ng-core", "libivykis0", "libnet1", "libjson-c5", "libwrap0", "libpcre3"),
+        *("libglib2.0-0",),
+    ),
+}
 
 
 @functools.cache
-def rsyslog_root() -> Path:
-    """Where rsyslog is unpacked; skips the test when it cannot be had."""
-    CACHE.parent.mkdir(exist_ok=True)
-    with (CACHE.parent / "rsyslog.lock").open("w") as lock:
+def unpacked(name: str) -> Path:
+    """Where one of them is unpacked; skips the test when it cannot be had."""
+    CACHE.mkdir(exist_ok=True)
+    place = CACHE / name
+    with (CACHE / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (CACHE / "usr/sbin/rsyslogd").exists():
-            _fetch()
-    return CACHE
+        if not (place / "usr/sbin").is_dir():
+            _fetch(name, place)
+    return place
 
 
-def _fetch() -> None:
-    draft = CACHE.with_name("rsyslog.new")
+def _fetch(name: str, place: Path) -> None:
+    draft = place.with_name(f"{name}.new")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    got = subprocess.run(
-        ["apt-get", "download", *PACKAGES], cwd=draft, capture_output=True, timeout=120, check=False
-    )
+    argv = ["apt-get", "download", *PACKAGES[name]]
+    got = subprocess.run(argv, cwd=draft, capture_output=True, timeout=120, check=False)
     if got.returncode:
-        pytest.skip("rsyslog's packages cannot be downloaded")
+        pytest.skip(f"the packages of {name} cannot be downloaded")
     for package in sorted(draft.glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", package, draft], check=True, capture_output=True)
         package.unlink()
-    draft.rename(CACHE)
+    draft.rename(place)
+
+
+def _libraries(root: Path) -> Path:
+    return next(iter(root.glob("usr/lib/*-linux-gnu")))
 
 
 @contextlib.contextmanager
 def rsyslog(directory: Path, config: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run rsyslog in the foreground with a configuration of its own."""
-    root = rsyslog_root()
-    libraries = next(iter(root.glob("usr/lib/*-linux-gnu")))
+    root = unpacked("rsyslog")
+    libraries = _libraries(root)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "rsyslog.conf"
     path.write_text(f'global(workDirectory="{directory}")\n{config}\n')
@@ -69,17 +78,20 @@ def rsyslog(directory: Path, config: str) -> Iterator[subprocess.Popen[bytes]]:
 @contextlib.contextmanager
 def syslog_ng(directory: Path, config: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run syslog-ng in the foreground with a configuration of its own."""
-    program = shutil.which("syslog-ng") or shutil.which("syslog-ng", path="/usr/sbin")
-    if program is None:
-        pytest.skip("syslog-ng is not installed")
+    root = unpacked("syslog-ng")
+    own = root / "usr/lib/syslog-ng"
+    modules = next(each for each in own.iterdir() if each.is_dir())
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "syslog-ng.conf"
-    path.write_text(f'@version: 3.35\n@include "scl.conf"\n{config}\n')
+    path.write_text(f"@version: {modules.name}\n{config}\n")
     argv = [
-        *(program, "-F", "--no-caps", "-f", str(path), "-R", str(directory / "persist")),
-        *("-c", str(directory / "control"), "-p", str(directory / "pid")),
+        *(str(root / "usr/sbin/syslog-ng"), "-F", "--no-caps", "-f", str(path)),
+        *("-R", str(directory / "persist"), "-c", str(directory / "control")),
+        *("-p", str(directory / "pid"), f"--module-path={modules}"),
     ]
-    with _running(argv, directory / "syslog-ng.out", {}) as process:
+    places = [own, *root.glob("usr/lib/*-linux-gnu"), *root.glob("lib/*-linux-gnu")]
+    paths = {"LD_LIBRARY_PATH": ":".join(map(str, places))}
+    with _running(argv, directory / "syslog-ng.out", paths) as process:
         yield process
 
 

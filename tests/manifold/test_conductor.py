@@ -9,7 +9,7 @@ import pytest
 
 from oriel.faults import NotFound, Unavailable
 from oriel.lexicon import DynoName
-from oriel.manifold import Exit, Process
+from oriel.manifold import Exit, Once, Process
 
 from .conftest import Play
 from .stage import KATE, NED, Stage, wish, without_code
@@ -537,7 +537,7 @@ def test_a_one_off_ends_complete(told: Play) -> None:
     async def story(stage: Stage) -> None:
         name = DynoName("release", 5)
         running = asyncio.create_task(
-            stage.conductor.run_once(wish(5), "rake db:migrate", "release", timeout_s=60, name=name)
+            stage.conductor.one_offs.run(wish(5), Once(name, "rake db:migrate"), timeout_s=60)
         )
         await stage.settle()
         assert stage.states() == {"release.5": "up"}
@@ -559,8 +559,8 @@ def test_a_one_off_that_takes_too_long_has_not_done_its_work(told: Play) -> None
     async def story(stage: Stage) -> None:
         async def one_off() -> str:
             try:
-                await stage.conductor.run_once(
-                    wish(5), "run", "release", timeout_s=60, name=DynoName("release", 5)
+                await stage.conductor.one_offs.run(
+                    wish(5), Once(DynoName("release", 5), "run"), timeout_s=60
                 )
             except Unavailable as fault:
                 return fault.message
@@ -587,7 +587,7 @@ def test_a_one_off_can_be_stopped_and_cannot_be_launched(told: Play) -> None:
         name = DynoName("release", 5)
         for refusal, why in (("", "stopped by kate"), ("no room", "could not be launched")):
             stage.host.refuses = refusal
-            work = stage.conductor.run_once(wish(5), "run", "release", timeout_s=9, name=name)
+            work = stage.conductor.one_offs.run(wish(5), Once(name, "run"), timeout_s=9)
             running = asyncio.create_task(work)
             await stage.settle()
             if not refusal:
@@ -616,7 +616,7 @@ def test_forget_ends_everything_for_good(told: Play) -> None:
         assert (stage.host.host, stage.states()) == ({}, {})
         name = DynoName("release", 9)
         with pytest.raises(NotFound):
-            await stage.conductor.run_once(wish(9), "run", "release", timeout_s=9, name=name)
+            await stage.conductor.one_offs.run(wish(9), Once(name, "run"), timeout_s=9)
         await stage.conductor.forget(stage.app)
         await stage.advance(1000)
         assert stage.host.host == {}

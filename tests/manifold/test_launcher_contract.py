@@ -6,17 +6,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
 from oriel.clock import SystemClock, new_id
+from oriel.faults import Unavailable
 from oriel.manifold import sizes
-from oriel.manifold.launcher import Launched, Launcher, LaunchSpec, Listening, Usage
+from oriel.manifold.launcher import Launched, Launcher, LaunchSpec, Listening, Usage, Window
 from oriel.manifold.local.launcher import LocalLauncher
 from oriel.sandbox import Exit, Sandboxes
 from tests.fakes.launcher import FakeLauncher
@@ -183,8 +186,8 @@ class Hand:
             lambda instance, usage: self.over.append((instance, usage)),
         )
 
-    async def start(self, command: str, type: str = "worker") -> LaunchSpec:
-        spec = LaunchSpec(
+    def spec(self, command: str, type: str = "worker") -> LaunchSpec:
+        return LaunchSpec(
             instance=new_id().replace("-", ""),
             app_id="app",
             app="sushi",
@@ -198,6 +201,9 @@ class Hand:
             slug=self.bench.slug,
             env={"SECRET": "s3cret"},
         )
+
+    async def start(self, command: str, type: str = "worker") -> LaunchSpec:
+        spec = self.spec(command, type)
         await self.bench.launcher.start(spec, self.bench.launcher.place(spec))
         return spec
 
@@ -418,6 +424,20 @@ def test_what_an_instance_takes(tell: Tell) -> None:
     tell(story)
 
 
+def test_one_whose_streams_are_a_clients(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = replace(hand.spec("exit 3", type="run"), once=True, attached=True)
+        launcher = hand.bench.launcher
+        terminal = await launcher.attach(spec, launcher.place(spec), Window(100, 30))
+        assert await hand.end_of(spec) == Exit(3)
+        assert await terminal.read() is None
+        assert hand.bench.said(spec.instance) == ""
+        terminal.close()
+        await launcher.clean(spec.instance)
+
+    tell(story)
+
+
 def test_one_over_its_quota_is_told_of(tell: Tell) -> None:
     async def story(hand: Hand) -> None:
         quota = sizes.of("standard-1x").quota_bytes
@@ -428,6 +448,18 @@ def test_one_over_its_quota_is_told_of(tell: Tell) -> None:
         assert usage.memory_bytes > quota
         await hand.bench.launcher.kill(spec.instance)
         await hand.end_of(spec)
+
+    tell(story)
+
+
+def test_a_signal_to_all_of_it(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await hand.start("echo up; sleep 1000")
+        await hand.says(spec, "up")
+        await hand.bench.launcher.send(spec.instance, signal.SIGHUP)
+        assert await hand.end_of(spec) == Exit.of(129)
+        await hand.bench.launcher.send(spec.instance, signal.SIGHUP)
+        await hand.bench.launcher.send("nobody", signal.SIGHUP)
 
     tell(story)
 
@@ -443,5 +475,18 @@ def test_where_an_instance_listens(tell: Tell) -> None:
         await hand.end_of(spec)
         assert await launcher.listening(spec.instance) == ()
         assert await launcher.listening("0123456789abcdef") == ()
+
+    tell(story)
+
+
+def test_what_does_not_run_is_not_entered(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await hand.start("exit 0")
+        await hand.end_of(spec)
+        launcher = hand.bench.launcher
+        with pytest.raises(Unavailable):
+            await launcher.enter(spec, Launched("", None), None)
+        with pytest.raises(Unavailable):
+            await launcher.enter(replace(spec, instance="nobody"), Launched("", None), None)
 
     tell(story)

@@ -139,7 +139,7 @@ def test_tries_that_come_up_and_crash_soon_are_counted_too(told: Play) -> None:
             await stage.settle()
         assert len(stage.entries()) == 15, "starting, up and crashed of the first five"
         assert stage.folded() == {"1": 10}
-        await stage.advance(400)
+        await stage.advance(440)  # at most 6 minutes to the next try, and a minute that it is up
         instance = stage.host.named("worker.1").spec.instance
         assert stage.record()[instance] == ["starting", "up"]
         assert crashes(stage) == 15

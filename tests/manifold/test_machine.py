@@ -5,6 +5,7 @@ besides the table.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -13,20 +14,26 @@ from hypothesis import strategies as st
 
 from oriel.manifold.cause import Cause
 from oriel.manifold.machine import (
+    ATTACH_ERROR,
     BEGUN,
+    DETACH_ERROR,
     ENDED,
     LEAVING,
     TABLE,
+    Attached,
+    AttachTimedOut,
     Begun,
     BootTimedOut,
     Ended,
     Event,
     ExitTimedOut,
     Fate,
+    HungUp,
     Kill,
     Launch,
     Life,
     Misbound,
+    NotDetached,
     NotLaunched,
     Order,
     OverQuota,
@@ -62,6 +69,10 @@ IDLE = Life("idle", is_web=True, fate="idle", cause=IDLED)
 CRASHED = Life("crashed", is_web=True, cause=Cause("exited", status=1))
 ONCE = Life("up", once=True)
 ONCE_STOPPING = Life("stopping", once=True, fate="down", cause=STOPPED, stopped_in="up")
+ATTACHED = Life("up", once=True, attached=True, cause=Cause("attached"))
+BEFORE = replace(ATTACHED, state="starting", cause=Cause("asked"))
+AWAITING = replace(ATTACHED, cause=Cause("awaiting"))
+ATTACHED_STOPPING = replace(ATTACHED, state="stopping", fate="down", cause=STOPPED, stopped_in="up")
 KILLED_LINES = ["Stopping process with SIGKILL", "<Kill>"]
 SIGTERM_LINES = ["Stopping all processes with SIGTERM", "<Terminate>"]
 
@@ -311,6 +322,120 @@ ROWS: list[tuple[Life, Event, State, str, list[str]]] = [
         "stopped by kate",
         ["Process exited with status 143 ...", "State changed from up to complete"],
     ),
+    (
+        AWAITING,
+        Attached("bash"),
+        "up",
+        "",
+        ["Starting process with command `bash`", "<Launch>"],
+    ),
+    (
+        BEFORE,
+        Attached("bash"),
+        "up",
+        "",
+        [
+            "State changed from starting to up",
+            "Awaiting client",
+            "Starting process with command `bash`",
+            "<Launch>",
+        ],
+    ),
+    (
+        BEFORE,
+        AttachTimedOut(30),
+        "complete",
+        "no client came within 30 s (R13)",
+        [ATTACH_ERROR, "State changed from starting to complete ..."],
+    ),
+    (
+        BEFORE,
+        StopAsked("down", STOPPED),
+        "complete",
+        "stopped by kate",
+        ["State changed from starting to complete ..."],
+    ),
+    (
+        BEFORE,
+        Ended(LOST),
+        "complete",
+        "the platform was restarted before its client came",
+        ["State changed from starting to complete ..."],
+    ),
+    (
+        AWAITING,
+        AttachTimedOut(30),
+        "complete",
+        "no client came within 30 s (R13)",
+        [ATTACH_ERROR, "State changed from up to complete ..."],
+    ),
+    (
+        AWAITING,
+        StopAsked("down", STOPPED),
+        "complete",
+        "stopped by kate",
+        ["State changed from up to complete ..."],
+    ),
+    (
+        AWAITING,
+        Ended(LOST),
+        "complete",
+        "the platform was restarted before its client came",
+        ["State changed from up to complete ..."],
+    ),
+    (
+        ATTACHED,
+        NotLaunched("no room"),
+        "complete",
+        "could not be launched: no room",
+        [
+            "Error R99 (Platform error) -> Failed to launch the dyno: no room ...",
+            "State changed from up to complete",
+        ],
+    ),
+    (
+        ATTACHED,
+        HungUp("its client has gone"),
+        "up",
+        "its client has gone",
+        ["Client connection closed. Sending SIGHUP to all processes", "<HangUp>"],
+    ),
+    (
+        replace(ATTACHED, cause=Cause("hung_up", why="its client has gone")),
+        NotDetached(),
+        "up",
+        "its client has gone; killed, since it did not end on SIGHUP (R16)",
+        [DETACH_ERROR, "<Kill>"],
+    ),
+    (
+        ATTACHED_STOPPING,
+        HungUp("its client has gone"),
+        "stopping",
+        "stopped by kate",
+        ["Client connection closed. Sending SIGHUP to all processes", "<HangUp>"],
+    ),
+    (
+        ATTACHED_STOPPING,
+        NotDetached(),
+        "stopping",
+        "stopped by kate; killed, since it did not end on SIGHUP (R16)",
+        [DETACH_ERROR, "<Kill>"],
+    ),
+    (Life(once=True, attached=True), Begun("bash"), "starting", "", ["<Await>"]),
+    (
+        Life("starting", once=True, attached=True),
+        Ready(),
+        "up",
+        "awaiting its client",
+        ["State changed from starting to up", "Awaiting client"],
+    ),
+    (
+        Life(once=True, named=True),
+        Begun("rake x"),
+        "starting",
+        "",
+        ["Starting process with command `rake x`", "<Launch>"],
+    ),
 ]
 
 
@@ -342,6 +467,10 @@ EVENTS: list[Event] = [
     ExitTimedOut(30),
     Ended(Exit(1)),
     Ended(LOST),
+    Attached("x"),
+    AttachTimedOut(30),
+    HungUp("x"),
+    NotDetached(),
 ]
 STATES: tuple[State, ...] = get_args(State)
 

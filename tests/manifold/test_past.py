@@ -11,6 +11,7 @@ import pytest
 
 from oriel.faults import Unavailable
 from oriel.lexicon import DynoName
+from oriel.manifold import Once
 from oriel.manifold.cause import Cause
 from oriel.manifold.launcher import Launched, LaunchSpec
 
@@ -311,8 +312,8 @@ def test_a_restart_that_was_cut_short_is_finished(told: Play) -> None:
 
 def test_a_release_command_is_ended_after_a_kill(told: Play) -> None:
     async def story(stage: Stage) -> None:
-        work = stage.conductor.run_once(
-            wish(3), "run", "release", timeout_s=60, name=DynoName("release", 3)
+        work = stage.conductor.one_offs.run(
+            wish(3), Once(DynoName("release", 3), "run"), timeout_s=60
         )
         task = asyncio.ensure_future(work)
         await stage.settle()
@@ -334,7 +335,7 @@ def test_a_release_command_that_ended_meanwhile_or_vanished(told: Play) -> None:
     async def story(stage: Stage) -> None:
         for number in (1, 2):
             name = DynoName("release", number)
-            work = stage.conductor.run_once(wish(1), "run", "release", timeout_s=60, name=name)
+            work = stage.conductor.one_offs.run(wish(1), Once(name, "run"), timeout_s=60)
             task = asyncio.ensure_future(work)
             await stage.settle()
             await stage.kill()

@@ -47,11 +47,11 @@ def oriel(program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 @pytest.fixture(scope="session")
 def entrance(oriel: Place) -> Iterator[tuple[str, ...]]:
-    """How to run something that sees the API's port and no other network."""
+    """How to run something that sees the ports of the API and of the rendezvous, and no more."""
     if os.getuid() != 0 or not shutil.which("nsenter"):
         yield ()
         return
-    with netns.island(oriel.port) as island:
+    with netns.island(oriel.port, oriel.rendezvous) as island:
         yield island.enter
 
 

@@ -1,8 +1,8 @@
-"""A network of its own for a program that must reach one port of this machine and nothing else.
+"""A network of its own for a program that must reach some ports of this machine and nothing else.
 
-A thread makes a network namespace and, inside it, a listener on 127.0.0.1; sockets belong to the
-namespace where they were made, so that an ordinary thread can accept from it and connect, outside,
-to the real port. The program enters the namespace by `nsenter`. Needs root.
+A thread makes a network namespace and, inside it, a listener on 127.0.0.1 for each; sockets belong
+to the namespace where they were made, so that an ordinary thread can accept from it and connect,
+outside, to the real port. The program enters the namespace by `nsenter`. Needs root.
 """
 
 from __future__ import annotations
@@ -24,28 +24,29 @@ _UP_AND_RUNNING = 0x1 | 0x40
 class Island:
     """The namespace; `enter` is the beginning of an argv that runs inside it."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, *ports: int) -> None:
+        self._ports = ports
         self._namespace = -1
-        self._listener: socket.socket | None = None
+        self._listeners: list[socket.socket] = []
         self._problem: OSError | None = None
         maker = threading.Thread(target=self._make)
         maker.start()
         maker.join()
         if self._problem:
             raise self._problem
-        threading.Thread(target=self._accept, daemon=True).start()
+        for listener in self._listeners:
+            threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
 
     @property
     def enter(self) -> tuple[str, ...]:
         return ("nsenter", f"--net=/proc/{os.getpid()}/fd/{self._namespace}", "--")
 
     def close(self) -> None:
-        assert self._listener is not None
-        # Closing alone does not wake an accept.
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        for listener in self._listeners:
+            # Closing alone does not wake an accept.
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
         os.close(self._namespace)
 
     def _make(self) -> None:
@@ -58,22 +59,24 @@ class Island:
             with socket.socket() as any_socket:
                 request = struct.pack("16sH14x", b"lo", _UP_AND_RUNNING)
                 fcntl.ioctl(any_socket, _SIOCSIFFLAGS, request)
-            self._listener = socket.create_server(("127.0.0.1", self._port), backlog=64)
+            self._listeners = [
+                socket.create_server(("127.0.0.1", port), backlog=64) for port in self._ports
+            ]
         except OSError as problem:
             self._problem = problem
 
-    def _accept(self) -> None:
-        assert self._listener is not None
+    def _accept(self, listener: socket.socket) -> None:
+        port = listener.getsockname()[1]
         while True:
             try:
-                inside, _ = self._listener.accept()
+                inside, _ = listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._relay, args=(inside,), daemon=True).start()
+            threading.Thread(target=self._relay, args=(inside, port), daemon=True).start()
 
-    def _relay(self, inside: socket.socket) -> None:
+    def _relay(self, inside: socket.socket, port: int) -> None:
         try:
-            outside = socket.create_connection(("127.0.0.1", self._port))
+            outside = socket.create_connection(("127.0.0.1", port))
         except OSError:
             inside.close()
             return
@@ -95,8 +98,8 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def island(port: int) -> Iterator[Island]:
-    made = Island(port)
+def island(*ports: int) -> Iterator[Island]:
+    made = Island(*ports)
     try:
         yield made
     finally:

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.story.platform import Platform, tree
+from tests.certificates.real_pebble import Pebble, pebble
+from tests.story.platform import Platform, free_port, tree
 
 from .heroku import eventually
 
@@ -32,9 +33,15 @@ class Refused(Exception):
 class Place:
     """The platform, by its API alone."""
 
-    def __init__(self, root: Path, api: str) -> None:
+    platform: Platform
+    secure: int
+    """The port where apps answer with TLS."""
+    authority: Pebble
+
+    def __init__(self, root: Path, api: str, rendezvous: int) -> None:
         self.api = api
         self.port = int(api.rpartition(":")[2])
+        self.rendezvous = rendezvous
         self.tokens: dict[str, str] = {}
         self._root = root
 
@@ -121,10 +128,19 @@ class Place:
 def running(root: Path) -> Iterator[Place]:
     """A real `oriel up`."""
     platform = Platform(root / "platform")
-    platform.start()
-    try:
-        place = Place(root, platform.api)
-        place.let_in((platform.data / "setup-token").read_text().strip())
-        yield place
-    finally:
-        platform.stop()
+    secure = free_port()
+    # No test may ask Let's Encrypt: the authority is one of our own.
+    with pebble(root / "pebble", platform.web_port) as authority:
+        platform.more = (
+            *("--web-tls", f"127.0.0.1:{secure}", "--acme-directory", authority.directory),
+            *("--acme-ca", str(authority.ca)),
+        )
+        platform.start()
+        try:
+            kept = json.loads((platform.data / "settings.json").read_text())
+            place = Place(root, platform.api, kept["rendezvous"]["port"])
+            place.platform, place.secure, place.authority = platform, secure, authority
+            place.let_in((platform.data / "setup-token").read_text().strip())
+            yield place
+        finally:
+            platform.stop()

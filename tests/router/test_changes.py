@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +14,8 @@ from oriel.router.seen import Process, Seen, SeenServer
 from oriel.router.table import AppRoute, RouteTable, Server
 
 LAYOUT = "0" * 16
+HERE = Path("/d")
+IDS = {"hosts": "#1", "apps": "#2", "options": "#3", "challenges": "#4"}
 
 
 class Model:
@@ -20,7 +23,7 @@ class Model:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self.maps: dict[str, list[tuple[str, str]]] = {"#1": [], "#2": []}
+        self.maps: dict[str, list[tuple[str, str]]] = {each: [] for each in IDS.values()}
         self.servers: dict[str, list[object]] = {}
 
     def tell(self, command: str) -> None:
@@ -49,15 +52,17 @@ class Model:
                 raise AssertionError(command)
 
     def show(self) -> Seen:
-        hosts, apps = (
-            {key: value if [k for k, _ in pairs].count(key) == 1 else None for key, value in pairs}
-            for pairs in (self.maps["#1"], self.maps["#2"])
-        )
+        maps: dict[str, dict[str, str | None]] = {
+            name: {
+                key: value if [k for k, _ in self.maps[id_]].count(key) == 1 else None
+                for key, value in self.maps[id_]
+            }
+            for name, id_ in IDS.items()
+        }
         return Seen(
             Process(1, Stamp(LAYOUT, self.slots)),
-            {"hosts": "#1", "apps": "#2"},
-            hosts,
-            apps,
+            IDS,
+            maps,
             tuple(self._servers()),
         )
 
@@ -97,11 +102,20 @@ SERVERS = st.lists(
     unique_by=lambda server: server.label,
 )
 MODES = st.sampled_from(["serve", "maintenance", "crashed"])
-TABLES = st.dictionaries(st.sampled_from(NAMES), st.tuples(SERVERS, MODES)).map(
+TABLES = st.dictionaries(st.sampled_from(NAMES), st.tuples(SERVERS, MODES, st.booleans())).map(
     lambda apps: RouteTable(
         tuple(
-            AppRoute(f"id-{name}", name, "c", (f"{name}.x",), tuple(servers), mode)  # type: ignore[arg-type]
-            for name, (servers, mode) in apps.items()
+            AppRoute(
+                f"id-{name}",
+                name,
+                "c",
+                (f"{name}.x", f"*.{name}.x"),
+                tuple(servers),
+                mode,  # type: ignore[arg-type]
+                https=https,
+                challenges={(f"{name}.x", "token"): f"a.{name}"} if https else None,
+            )
+            for name, (servers, mode, https) in apps.items()
         )
     )
 )
@@ -116,7 +130,7 @@ ENTRIES = st.lists(
 def follow(model: Model, table: RouteTable) -> changes.Plan:
     """As the router does: tell, look again, until nothing is left to tell."""
     for _ in range(3):
-        plan = changes.plan(table, model.show(), LAYOUT)
+        plan = changes.plan(table, model.show(), LAYOUT, HERE)
         if not plan.commands:
             return plan
         for command in plan.commands:
@@ -143,6 +157,9 @@ def test_every_table_is_reached_from_every_state(
             if app.app_id in served:
                 assert model.answers(app.hosts[0]) == wanted(app)
         assert model.answers("old.x") is None
+        told = {each.app_id for each in table.apps if each.https} & served
+        assert {app_id for app_id, _ in model.maps["#3"]} == told
+        assert len(model.maps["#4"]) == len(told)
         for name in NAMES:
             if f"id-{name}" not in {app.app_id for app in table.apps}:
                 assert model.answers(f"{name}.x") is None
@@ -160,7 +177,7 @@ def test_no_step_on_the_way_leads_one_apps_request_to_anothers_dyno(
         for app in table.apps
         for server in app.servers
     }
-    for command in changes.plan(after, model.show(), LAYOUT).commands:
+    for command in changes.plan(after, model.show(), LAYOUT, HERE).commands:
         model.tell(command)
         for name in NAMES:
             for host, port in (model.answers(f"{name}.x") or ("", []))[1]:
@@ -195,7 +212,7 @@ def test_a_slot_is_not_given_away_while_servers_of_the_last_app_are_in_it() -> N
     assert plan.places == Places(1, {})
     assert plan.chores == ()
     model.servers["slot-0000/web.1:00000000"][3] = changes.RETIRE_S
-    plan = changes.plan(RouteTable(), model.show(), LAYOUT)
+    plan = changes.plan(RouteTable(), model.show(), LAYOUT, HERE)
     assert plan.chores == ("del server slot-0000/web.1:00000000",)
     model.tell(plan.chores[0])
     assert not follow(model, RouteTable((two,))).reload
@@ -204,10 +221,10 @@ def test_a_slot_is_not_given_away_while_servers_of_the_last_app_are_in_it() -> N
 def test_a_foreign_haproxy_takes_a_reload_and_no_command() -> None:
     seen = Model(4).show()
     for process in (Process(1, None), Process(1, Stamp(LAYOUT, 4, version=99))):
-        other = Seen(process, seen.map_ids, {}, {}, ())
-        assert changes.plan(RouteTable(), other, LAYOUT).reload
-        assert changes.plan(RouteTable(), other, LAYOUT).commands == ()
-    assert changes.plan(RouteTable(), seen, "f" * 16).reload
+        other = Seen(process, seen.map_ids, {}, ())
+        assert changes.plan(RouteTable(), other, LAYOUT, HERE).reload
+        assert changes.plan(RouteTable(), other, LAYOUT, HERE).commands == ()
+    assert changes.plan(RouteTable(), seen, "f" * 16, HERE).reload
 
 
 def test_what_holds_a_slot() -> None:

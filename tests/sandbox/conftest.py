@@ -120,14 +120,14 @@ def play(tmp_path: Path) -> Callable[[Callable[[Bench], Awaitable[None]]], None]
 
 
 @asynccontextmanager
-async def bench(root: Path) -> AsyncIterator[Bench]:
+async def bench(root: Path, data: Path | None = None) -> AsyncIterator[Bench]:
     """A started `Sandboxes` over a small slug; nothing is left afterwards."""
     slug = root / "slug"
     slug.mkdir()
     (slug / "hello").write_text("hello\n")
     for place in (slug, slug / "hello"):
         os.chown(place, UID, UID)
-    sandboxes = Sandboxes()
+    sandboxes = Sandboxes(data)
     await sandboxes.start()
     if not sandboxes.capabilities.user_namespaces:
         pytest.skip("; ".join(sandboxes.capabilities.why))

@@ -29,9 +29,9 @@ from tests.postgres import BOTH, server
 
 ROOMS = ("store.outbox", "people.tables", "ledger.tables", "manifold.tables", "builder.tables")
 TABLES = {
-    "accounts", "acts", "app_checks", "app_features", "apps", "builds", "crash_loops",
-    "dyno_events", "formations", "invitations",
-    "memberships", "outbox", "release_statuses", "releases", "slugs", "tokens",
+    "accounts", "acme_accounts", "acme_orders", "acts", "app_acme", "app_checks", "app_features",
+    "apps", "builds", "certificates", "crash_loops", "domains", "dyno_events", "formations",
+    "invitations", "memberships", "outbox", "release_statuses", "releases", "slugs", "tokens",
 }  # fmt: skip
 APPEND_ONLY = ("acts", "dyno_events", "release_statuses", "releases")
 NOW = datetime(2011, 6, 19, tzinfo=UTC)

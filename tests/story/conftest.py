@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -43,11 +42,11 @@ def ned(platform: Platform, rick: User) -> User:
 
 
 @pytest.fixture
-def own_platform(tmp_path: Path) -> Iterator[Platform]:
+def own_platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform that a story may kill."""
     if _missing():
         pytest.skip(_missing())
-    whole = Platform(tmp_path)
+    whole = Platform(tmp_path_factory.mktemp("own"))  # a short name: sockets lie below it
     try:
         yield whole
     finally:

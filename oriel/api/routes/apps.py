@@ -58,12 +58,6 @@ async def destroy(call: Call) -> Response:
     return reply(representations.app(card))
 
 
-async def domains(call: Call) -> Response:
-    """Where an app answers."""
-    card = await apps.app(call.world, call.actor, call.path("app"))
-    return reply([representations.domain(card)])
-
-
 async def stacks(call: Call) -> Response:
     """The stacks there are: one."""
     return reply([representations.stack(STACK)])
@@ -99,7 +93,6 @@ DOORS = (
     Door("GET", "/apps/{app}", show),
     Door("PATCH", "/apps/{app}", change),
     Door("DELETE", "/apps/{app}", destroy),
-    Door("GET", "/apps/{app}/domains", domains),
     Door("GET", "/stacks", stacks),
     Door("GET", "/stacks/{stack}", stack),
 )

@@ -63,7 +63,6 @@ _EMPTY_OF_APP = (
     "addon-attachments",
     "addons",
     "buildpack-installations",
-    "sni-endpoints",
 )
 
 DOORS = (

@@ -9,7 +9,8 @@ from starlette.responses import Response
 from oriel import faults
 from oriel.api import portraits
 from oriel.api.doors import Call, Door, reply
-from oriel.control import access, card, dynos, formation, history, why_story
+from oriel.control import access, card, dynos, history, why_story
+from oriel.manifold import sizes as all_sizes
 
 TAG_MAX = 64
 
@@ -56,7 +57,7 @@ async def transitions(call: Call) -> Response:
 
 async def sizes(call: Call) -> Response:
     """The sizes that a dyno may have."""
-    return reply([portraits.size(*each) for each in formation.MEMORY_BYTES.items()])
+    return reply([portraits.size(each) for each in all_sizes.SIZES.values()])
 
 
 def _number(call: Call, name: str, otherwise: int) -> int:

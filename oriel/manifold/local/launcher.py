@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import logging
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +29,17 @@ from oriel.manifold.launcher import (
     Listening,
     OnExit,
     OnMemory,
+    Terminal,
     Usage,
+    Visit,
+    Window,
 )
 from oriel.manifold.local import place as place_of
+from oriel.manifold.local import terminals
 from oriel.manifold.local.memory import Memory
 from oriel.manifold.local.ports import Ports
 from oriel.sandbox import Confined, Confinement, Overlay, Sandboxes
+from oriel.sandbox import Visit as SandboxVisit
 from oriel.sandbox.confinement import LOST, Exit
 
 PIPE_BYTES = 256 * 1024
@@ -96,41 +101,72 @@ class LocalLauncher:
         """An address of its own, where there are networks; a port for a web dyno."""
         network = self._sandboxes.network
         host = network.lease(spec.instance) if network else HOST
-        shared = network is None
-        port = self._ports.give(spec.instance, shared=shared) if spec.type == "web" else None
+        serves = spec.type == "web" and not spec.once
+        port = self._ports.give(spec.instance, shared=network is None) if serves else None
         return Launched(host, port)
 
     async def start(self, spec: LaunchSpec, at: Launched) -> None:
         """Run `spec`; raises Unavailable with the reason when it cannot."""
+        await self._start(spec, at, None)
+
+    async def attach(self, spec: LaunchSpec, at: Launched, window: Window | None) -> Terminal:
+        """The same, with its streams in our hand."""
+        with terminals.both_ends(window, self._owner(spec)) as (near, far):
+            await self._start(spec, at, far)
+            return near
+
+    async def enter(self, spec: LaunchSpec, at: Launched, window: Window | None) -> Visit:
+        """Run the command of `spec` inside the instance that it names."""
+        here = self._here.get(spec.instance)
+        if here is None or here.confined is None:
+            raise Unavailable(f"{spec.name} does not run.")
+        profile = command.read_profile(place_of.read_profile(spec.slug))
+        what = SandboxVisit(
+            argv=command.argv(spec.command),
+            env=command.environment(spec.env, profile, str(spec.name), at.port),
+            uid=spec.uid,
+            processes=sizes.of(spec.size).processes,
+            terminal=window is not None,
+        )
+        with terminals.both_ends(window, self._owner(spec)) as (near, far):
+            entered = await self._sandboxes.enter(
+                here.confined, what, stdin=far.stdin, stdout=far.stdout, stderr=far.stderr
+            )
+            return terminals.LocalVisit(near, entered)
+
+    async def send(self, instance: str, what: signal.Signals) -> None:
+        """A signal to all of its processes."""
+        here = self._here.get(instance)
+        if here and here.confined:
+            here.confined.send_all(what)
+
+    def _owner(self, spec: LaunchSpec) -> int | None:
+        return spec.uid if os.geteuid() == 0 else None
+
+    async def _start(
+        self, spec: LaunchSpec, at: Launched, streams: terminals.FarEnd | None
+    ) -> None:
         here = self._here.setdefault(spec.instance, _Here())
         place = self._dynos / spec.instance
         try:
-            self._make(place, spec, at)
-            here.fifo = _open(place / "out", os.O_RDWR)
+            place_of.make(place, spec, at)
+            here.fifo = place_of.open_fifo(place / "out", os.O_RDWR)
             with contextlib.suppress(OSError):
                 fcntl.fcntl(here.fifo, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
             await self._hold(spec.instance)
-            here.confined = await self._launch(place, spec, at)
+            here.confined = await self._launch(place, spec, at, streams)
         except OSError as error:
             raise Unavailable(f"{error.strerror or error}") from error
         self._watch(spec, here)
         try:
-            _write(place / "record.json", here.confined.record)
+            place_of.write(place / "record.json", here.confined.record)
         except OSError as error:
             # It runs, and its status file alone is enough to find it again.
             _log.warning("the record of %s cannot be kept: %s", spec.instance, error)
 
-    def _make(self, place: Path, spec: LaunchSpec, at: Launched) -> None:
-        place.mkdir(parents=True, mode=0o700)
-        _write(place / "identity.json", {**spec.identity(), "host": at.host, "port": at.port})
-        os.mkfifo(place / "out", 0o600)
-        if os.geteuid() == 0:
-            # An app that opens /dev/stdout anew may write to it, and not read its own log back:
-            # by its group, since an owner could change the mode.
-            os.chown(place / "out", 0, spec.uid)
-            os.chmod(place / "out", 0o620)
-
-    async def _launch(self, place: Path, spec: LaunchSpec, at: Launched) -> Confined:
+    async def _launch(
+        self, place: Path, spec: LaunchSpec, at: Launched, streams: terminals.FarEnd | None
+    ) -> Confined:
         profile = command.read_profile(place_of.read_profile(spec.slug))
         size = sizes.of(spec.size)
         network = self._sandboxes.network
@@ -144,8 +180,18 @@ class LocalLauncher:
             memory_bytes=size.hard_bytes,
             cpu_weight=size.cpu_weight,
             processes=size.processes,
+            terminal=streams is not None and os.isatty(streams.stdin),
         )
-        write = _open(place / "out", os.O_WRONLY)
+        if streams is not None:
+            return await self._sandboxes.launch(
+                confinement,
+                stdin=streams.stdin,
+                stdout=streams.stdout,
+                stderr=streams.stderr,
+                status_path=place / "status",
+                name=spec.instance,
+            )
+        write = place_of.open_fifo(place / "out", os.O_WRONLY)
         try:
             # The dyno shares this open file with nobody: O_NONBLOCK is its own to set.
             os.set_blocking(write, True)
@@ -244,7 +290,7 @@ class LocalLauncher:
     async def _look(self, place: Path) -> Found | None:
         try:
             try:
-                spec, at = _identity(place)
+                spec, at = place_of.identity(place, HOST)
             except (ValueError, FileNotFoundError) as error:
                 await self._clear_nameless(place, error)
                 return None
@@ -260,7 +306,7 @@ class LocalLauncher:
         """
         if (place / "status").exists():
             _log.error("dyno directory %s has lost its identity: %s", place.name, error)
-            record, status = _read(place / "record.json"), place / "status"
+            record, status = place_of.read(place / "record.json"), place / "status"
             adopted = await self._sandboxes.adopt(record, status, place.name)
             if isinstance(adopted, Confined):
                 await adopted.kill()
@@ -269,7 +315,7 @@ class LocalLauncher:
     async def _adopt(self, place: Path, spec: LaunchSpec, at: Launched) -> Found:
         here = self._here.setdefault(spec.instance, _Here())
         with contextlib.suppress(FileNotFoundError):  # where it was being cleaned away
-            here.fifo = _open(place / "out", os.O_RDWR)
+            here.fifo = place_of.open_fifo(place / "out", os.O_RDWR)
             await self._hold(spec.instance)
         adopted = await self._find(place)
         if at.port is not None:
@@ -285,36 +331,10 @@ class LocalLauncher:
         """The sandbox of an instance. One whose launch was asked for in the moment of a kill may
         be about to say its first word: it is listened for, or it would run unknown.
         """
-        record, status = _read(place / "record.json"), place / "status"
+        record, status = place_of.read(place / "record.json"), place / "status"
         for _ in range(FIRST_WORD_TRIES):
             adopted = await self._sandboxes.adopt(record, status, place.name)
             if adopted is not None or not status.exists():
                 return adopted
             await self._clock.sleep(FIRST_WORD_PAUSE_S)
         return None
-
-
-def _open(path: Path, how: int) -> int:
-    return os.open(path, how | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-
-
-def _identity(place: Path) -> tuple[LaunchSpec, Launched]:
-    kept = json.loads((place / "identity.json").read_text())
-    spec = LaunchSpec.from_identity(kept)
-    if spec.instance != place.name:
-        raise ValueError("its identity is another's")
-    return spec, Launched(str(kept.get("host", HOST)), kept.get("port"))
-
-
-def _write(path: Path, value: object) -> None:
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(json.dumps(value))
-    os.replace(draft, path)
-
-
-def _read(path: Path) -> dict[str, object]:
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

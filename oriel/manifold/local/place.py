@@ -5,13 +5,28 @@ write to both. Must not know what runs.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from oriel.manifold.launcher import Launched, LaunchSpec
+
 PROFILE_BYTES_MAX = 64 * 1024
+
+
+def make(place: Path, spec: LaunchSpec, at: Launched) -> None:
+    """The directory, with what says whose it is, and the FIFO for what it says."""
+    place.mkdir(parents=True, mode=0o700)
+    write(place / "identity.json", {**spec.identity(), "host": at.host, "port": at.port})
+    os.mkfifo(place / "out", 0o600)
+    if os.geteuid() == 0:
+        # An app that opens /dev/stdout anew may write to it, and not read its own log back:
+        # by its group, since an owner could change the mode.
+        os.chown(place / "out", 0, spec.uid)
+        os.chmod(place / "out", 0o620)
 
 
 def remove(place: Path) -> None:
@@ -54,3 +69,35 @@ def read_profile(slug: Path) -> bytes:
         return b""
     finally:
         os.close(directory)
+
+
+def open_fifo(path: Path, how: int) -> int:
+    """An end of a FIFO, without waiting for the other."""
+    return os.open(path, how | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def identity(place: Path, host: str) -> tuple[LaunchSpec, Launched]:
+    """Whose it is, and where that is reached (`host` where nothing else is said); ValueError where
+    that is damaged.
+    """
+    kept = json.loads((place / "identity.json").read_text())
+    spec = LaunchSpec.from_identity(kept)
+    if spec.instance != place.name:
+        raise ValueError("its identity is another's")
+    return spec, Launched(str(kept.get("host", host)), kept.get("port"))
+
+
+def write(path: Path, value: object) -> None:
+    """A file of JSON, whole or not at all."""
+    draft = path.with_name(path.name + ".new")
+    draft.write_text(json.dumps(value))
+    os.replace(draft, path)
+
+
+def read(path: Path) -> dict[str, object]:
+    """The object in a file of JSON; an empty one where there is none."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

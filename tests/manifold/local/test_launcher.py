@@ -15,6 +15,7 @@ import pytest
 from oriel.faults import Unavailable
 from oriel.manifold.launcher import LaunchSpec
 from oriel.manifold.local import launcher as local
+from oriel.manifold.local import place as places
 from oriel.manifold.local.place import remove
 from oriel.sandbox import Exit, Overlay
 from tests.manifold.test_launcher_contract import UID, Hand, LocalBench, Story, opened
@@ -360,14 +361,14 @@ def test_a_slug_that_is_gone_is_said(tell: Tell) -> None:
 def test_a_disk_that_is_full_when_its_record_is_kept_does_not_lose_it(
     tell: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = local._write
+    real = places.write
 
     def write(path: Path, value: object) -> None:
         if path.name == "record.json":
             raise OSError(28, "No space left on device")
         real(path, value)
 
-    monkeypatch.setattr(local, "_write", write)
+    monkeypatch.setattr(places, "write", write)
 
     async def story(hand: Hand) -> None:
         spec = await hand.start("echo up; sleep 1000")
