@@ -266,7 +266,9 @@ def test_what_cannot_serve_is_refused_and_no_key_comes_back(tmp_path: Path) -> N
         # One that was tampered with is not shown, and holds up nothing else.
         def moved(conn: Connection) -> None:
             it = certificates.get(conn, answer.json["app"]["id"], answer.json["id"])
-            certificates.change(conn, replace(it, key_sealed=it.key_sealed[:-1] + b"x"))
+            certificates.change(
+                conn, replace(it, key_sealed=it.key_sealed[:-1] + bytes([it.key_sealed[-1] ^ 1]))
+            )
 
         await site.world.db.write(moved)
         await add(site, "demo", "www.example.com")

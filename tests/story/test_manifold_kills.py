@@ -219,6 +219,13 @@ def _formation(app: AppCopy) -> list[dict[str, Any]]:
 
 def _exits_are_known(house: Housed, exits: AppCopy) -> None:
     """Every exit of its own accord has its code, in the channel and in the record."""
+
+    def leavings() -> int:
+        said = lines(house, "exits", "worker")
+        return sum(each.text.startswith("leaving with ") for each in said)
+
+    # On a busy machine, and with back-off, they take their time; that they go on is a proof too.
+    eventually(lambda: leavings() >= 3, within_s=90, what="three exits")
     exits.oriel("ps:scale", "worker=0")
     eventually(lambda: not exits.states(), within_s=60, what="no dynos")
 
@@ -228,7 +235,6 @@ def _exits_are_known(house: Housed, exits: AppCopy) -> None:
         for each in said
         if each.source == "app" and each.text.startswith("leaving with ")
     }
-    # Back-off spaces them out; that there are some is all that the rest stands on.
     assert len(left) >= 3, said
     record = entries(house, "exits")
     for instance, code in left.items():
