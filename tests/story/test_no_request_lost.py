@@ -72,7 +72,8 @@ def test_under_load(rick: User) -> None:
             crash()
         eventually(lambda: app.states()["web.1"] == app.states()["web.2"] == "up", what="both up")
     assert not visitors.failures, visitors.seen
-    assert visitors.count > 500
+    # That there was a load at all: how long it lasted is the machine's to say.
+    assert visitors.count > 250
 
 
 @contextlib.contextmanager
