@@ -9,6 +9,6 @@ spoke), `segment` (two files being written), `seal` (a finished segment's manife
 power loss cannot take), `recovery` (the tail after a kill), `channel` (all of these as one stream),
 `shelf` (all channels, their sync); `joiner` (records into lines), `view`, `lookback`, `parts`,
 `sieve` and `matcher` (text and patterns), `cursor`, `timeline`, `history` (reading), `feed` (tails
-that share), `frame` (RFC 5424), `render`, `query`; the ways in and out: `intake` (dyno
+that share), `glimpse` (what cannot be opened to be written), `frame` (RFC 5424), `render`, `query`; the ways in and out: `intake` (dyno
 FIFOs), `datagrams` (router lines), `session` (one reader), `server`, `wire`, `client`, `process`.
 """
