@@ -6,9 +6,10 @@ on disk. Only this room opens segments.
 
 In reading order: `entry` (the index entry), `files` (exact reads and writes), `sources` (who
 spoke), `segment` (two files being written), `seal` (a finished segment's manifest), `mark` (what a
-power loss cannot take), `recovery` (the tail after a kill), `channel` (all of these as one stream),
-`shelf` (all channels, their sync); `joiner` (records into lines), `view`, `lookback`, `parts`,
-`sieve` and `matcher` (text and patterns), `cursor`, `timeline`, `history` (reading), `feed` (tails
-that share), `frame` (RFC 5424), `render`, `query`; the ways in and out: `intake` (dyno
-FIFOs), `datagrams` (router lines), `session` (one reader), `server`, `wire`, `client`, `process`.
+power loss cannot take), `recovery` (the tail after a kill), `channel` (all of these as one
+stream), `shelf` (all channels, their sync); `joiner` (records into lines), `view`, `lookback`,
+`parts`, `sieve` and `matcher` (text and patterns), `cursor`, `timeline`, `history` (reading),
+`feed` (tails that share), `glimpse` (what cannot be opened to be written), `frame` (RFC 5424),
+`render`, `query`; the ways in and out: `intake` (dyno FIFOs), `datagrams` (router lines),
+`session` (one reader), `server`, `wire`, `client`, `process`.
 """

@@ -24,6 +24,7 @@ from oriel.logplex.channel import PlatformLine, check_name
 from oriel.logplex.datagrams import Datagrams
 from oriel.logplex.drains.roster import Roster
 from oriel.logplex.feed import Feeds
+from oriel.logplex.glimpse import Glimpses
 from oriel.logplex.inlets.desk import Desk
 from oriel.logplex.inlets.doors import Doors
 from oriel.logplex.intake import Intake
@@ -69,6 +70,7 @@ class Server:
         self._clock = clock
         self._turns = Turns()
         self._feeds = Feeds()
+        self._glimpses = Glimpses(shelf, limits)
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._operations: dict[str, Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]] = {
@@ -197,7 +199,9 @@ class Server:
         writer: asyncio.StreamWriter,
     ) -> bool:
         query = queries.from_request(request)
-        with self._shelf.used(request.get("channel")) as channel:
+        # A tail needs the channel itself: where its disk takes nothing, there is none.
+        opened = self._shelf.used if query.tail else self._glimpses.used
+        with opened(request.get("channel")) as channel:
             session = Session(channel, query, self._turns, self._feeds)
             try:
                 await session.seek()

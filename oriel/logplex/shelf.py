@@ -66,7 +66,7 @@ class Shelf:
         self.directory = directory
         self._limits = limits
         self._clock = clock
-        self._boot_id = boot_id
+        self.boot_id = boot_id
         self._lock_fd = -1
         self._open: dict[str, Channel] = {}
         self._used_s: dict[str, float] = {}
@@ -137,7 +137,7 @@ class Shelf:
         found = self._open.get(key)
         if found is None:
             self._close_unused(self._limits.open_channels - 1)
-            found = self._open[key] = Channel(self.directory / key, self._limits, self._boot_id)
+            found = self._open[key] = Channel(self.directory / key, self._limits, self.boot_id)
             if found.set_aside_bytes:
                 _log.warning(
                     "channel %s: %d bytes at its end were not yet on disk when the machine "
