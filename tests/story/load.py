@@ -89,10 +89,25 @@ class Client:
             self.close()
         return int(head.split()[1]), body
 
+    async def once(self, path: str) -> tuple[int, str]:
+        """The same on a connection that ends with it."""
+        try:
+            return await self.get(path)
+        finally:
+            await self.end()
+
     def close(self) -> None:
         if self._streams:
             self._streams[1].close()
             self._streams = None
+
+    async def end(self) -> None:
+        """Close, and come back when it is closed: a loop that ends before leaves the socket."""
+        streams = self._streams
+        self.close()
+        if streams:
+            with contextlib.suppress(OSError):
+                await streams[1].wait_closed()
 
 
 class WebSocket:
@@ -122,6 +137,8 @@ class WebSocket:
         while await self._reader.read(1000):
             pass
         self._writer.close()
+        with contextlib.suppress(OSError):
+            await self._writer.wait_closed()
 
 
 class Load:
@@ -183,7 +200,9 @@ class Load:
             task.add_done_callback(visits.discard)
         await asyncio.gather(*visits)
         for client in free:
-            client.close()
+            await client.end()
+        # Those that were closed after a failure have their last turn here.
+        await asyncio.sleep(0.05)
 
     async def _visit(self, free: list[Client]) -> None:
         client = free.pop() if free else Client(self._port, self._host)

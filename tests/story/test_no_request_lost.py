@@ -93,7 +93,7 @@ def test_slow_requests_and_websockets_end_on_their_old_dyno(rick: User, preboot:
 
     async def story() -> None:
         slow = [
-            asyncio.create_task(Client(port, host).get(f"/slow?{wait_s}")) for wait_s in (3, 4, 5)
+            asyncio.create_task(Client(port, host).once(f"/slow?{wait_s}")) for wait_s in (3, 4, 5)
         ]
         socket = WebSocket(port, host)
         await socket.open()
