@@ -153,7 +153,7 @@ def test_weaker_grounds_are_said_one_by_one() -> None:
     ("values", "ports"),
     [
         (["http://127.0.0.1:3128"], (3128,)),
-        (["http://user:pass@localhost:3141/root/pypi/+simple/"], (3141,)),
+        (["http://user:pass@localhost:3141/index/+simple/"], (3141,)),
         (["https://[::1]/simple http://127.0.0.1:8081/x", "localhost:3128"], (443, 3128, 8081)),
         (["http://proxy.example.com:3128", "", "/wheels", "http://127.0.0.1:99999"], ()),
         (["http://127.0.0.1.example.com:80/"], ()),
