@@ -71,6 +71,18 @@ class Cgroups:
         """The group of that name, whether it is there or not."""
         return Group(self.version, {each: place / name for each, place in self._places.items()})
 
+    def warm_up(self) -> None:
+        """Let the kernel begin what `Group.enter` waits for: it lets all processors come by before
+        the first process may change groups, and not again for the next that follows soon. We
+        change to where we are.
+        """
+        own, me = _own(Path("/proc/self/cgroup")), str(os.getpid())
+        places = [ROOT / own.get("", "")] if self.version == 2 else _parents(ROOT, own, "memory")
+        for place in places:
+            with contextlib.suppress(OSError):
+                if me in (place / "cgroup.procs").read_text().split():
+                    _write(place / "cgroup.procs", me)
+
     def sweep(self, keep: Iterable[str]) -> None:
         """Remove groups that nobody owns, and in which nothing runs."""
         kept = set(keep)

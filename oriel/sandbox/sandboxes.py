@@ -199,6 +199,8 @@ class Sandboxes:
         name: str,
     ) -> Confined:
         gate, opener = os.pipe2(os.O_CLOEXEC)
+        if self._cgroups is not None:
+            asyncio.get_running_loop().run_in_executor(None, self._cgroups.warm_up)
         try:
             told = await self._ask(request, (*streams, gate), status_path)
             if not told:
