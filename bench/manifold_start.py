@@ -114,13 +114,14 @@ def _bare_in(root: Path) -> float:
     slug = root / "slug"
     slug.mkdir()
     what = Confinement(
-        argv=command.argv(PROGRAM),
+        argv=command.argv(PROGRAM, is_profiled=False),
         env=command.environment({}, {}, "worker.1", None),
         uid=UID,
         overlay=Overlay(slug),
     )
     plan = render.render(what, system.look(), "none", overlays=False, copy_to=str(slug))
-    flags = "\0".join((*_without_descriptors(plan.arguments), ""))
+    copied = [word for _, place in plan.copies for word in ("--ro-bind", place, place)]
+    flags = "\0".join((*_without_descriptors(plan.arguments, copied), ""))
     (root / "flags").write_text(flags)
     words = (*("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"),)
     sandbox = " ".join((*(words if os.geteuid() == 0 else ()), "bwrap", "--args", "9"))
@@ -148,8 +149,10 @@ def _quoted(word: str) -> str:
     return "'" + word.replace("'", "'\\''") + "'"
 
 
-def _without_descriptors(arguments: tuple[str, ...]) -> list[str]:
-    """Without what only Oriel's own start gives: reports, and files handed over as descriptors."""
+def _without_descriptors(arguments: tuple[str, ...], copied: list[str]) -> list[str]:
+    """Without what only Oriel's own start gives: reports, and files handed over as descriptors.
+    Those of the machine are `copied` there, and bound here, as a script would do it.
+    """
     kept: list[str] = []
     words = list(arguments)
     counts = {"--json-status-fd": 1, "--info-fd": 1, "--block-fd": 1, "--seccomp": 1}
@@ -157,9 +160,11 @@ def _without_descriptors(arguments: tuple[str, ...]) -> list[str]:
         word = words.pop(0)
         if word in counts:
             del words[: counts[word]]
-        elif word == "--ro-bind-data":
+        elif word == "--file":
             del words[:2]
             del kept[-2:]  # its --perms
+            kept += copied
+            copied = []
         else:
             kept.append(word)
     return kept
