@@ -135,7 +135,7 @@ def doctor(data: Path | None, api: str | None, web: str | None, as_json: bool) -
     return 1 if any(finding.state == "fail" for finding in findings) else 0
 
 
-def _show(findings: tuple[doctors.Finding, ...], *, as_json: bool) -> None:
+def _show(findings: tuple[Finding, ...], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
         return

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from oriel.clock import SystemClock
 from oriel.house import doctor, probes
 from oriel.house.commands import doctor as command
-from oriel.house.doctor import Finding
+from oriel.house.findings import Finding
 from oriel.house.probes import Machine, Port
 from oriel.lexicon import Address
 

@@ -1,0 +1,51 @@
+"""Owns what `oriel doctor` says of the edge: the ports, and how HAProxy does.
+
+Pure, as `doctor` is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from oriel.house.findings import Finding, sudo
+from oriel.house.probes import Machine
+
+
+def judge(machine: Machine) -> Iterator[Finding]:
+    """Ports and router, in reading order."""
+    yield from _ports(machine)
+    yield from _router(machine)
+
+
+def _ports(machine: Machine) -> Iterator[Finding]:
+    for port in machine.ports:
+        name = f"port {port.address.port}"
+        if port.ours:
+            yield Finding(name, "ok", f"{port.address} is Oriel's own; it is up.")
+        elif port.problem:
+            yield Finding(name, "fail", port.problem, port.hint)
+        else:
+            yield Finding(name, "ok", f"{port.address} is free.")
+
+
+def _router(machine: Machine) -> Iterator[Finding]:
+    """What HAProxy objects to, and router lines that are not in the logs."""
+    if machine.router_refused:
+        first = machine.router_refused.splitlines()[0]
+        yield Finding(
+            "router",
+            "fail",
+            f"HAProxy did not take its newest configuration; the one before serves: {first}",
+            f"Type: cat {machine.data}/router/refused.txt",
+        )
+    lost = {by: number for by, number in machine.router_lost.items() if number}
+    if lost:
+        said = ", ".join(f"{number} by {by}" for by, number in lost.items())
+        yield Finding(
+            "router lines",
+            "warn",
+            f"Lines of requests were dropped since the start: {said}.",
+            f"Type: {sudo(machine)}sysctl net.core.rmem_max, and see that the disk has room.",
+        )
+    elif machine.router_lost:
+        yield Finding("router lines", "ok", "No line of a request was dropped since the start.")
