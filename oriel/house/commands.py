@@ -20,6 +20,7 @@ from oriel.clock import SystemClock
 from oriel.house import doctor as doctors
 from oriel.house import probes, settings, typed
 from oriel.house import up as ups
+from oriel.house.findings import Finding
 from oriel.house.layout import Layout, default_data
 from oriel.house.settings import Flags
 
