@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from oriel import faults
 from oriel.house.findings import Finding, sudo
+from oriel.house.ports import refuse_twins
 from oriel.house.probes import Machine
 
 
@@ -18,6 +20,10 @@ def judge(machine: Machine) -> Iterator[Finding]:
 
 
 def _ports(machine: Machine) -> Iterator[Finding]:
+    try:
+        refuse_twins((each.flag, each.address) for each in machine.ports)
+    except faults.Fault as fault:
+        yield Finding("ports", "fail", fault.message, fault.hint)
     for port in machine.ports:
         name = f"port {port.address.port}"
         if port.ours:
@@ -35,7 +41,8 @@ def _router(machine: Machine) -> Iterator[Finding]:
         yield Finding(
             "router",
             "fail",
-            f"HAProxy did not take its newest configuration; the one before serves: {first}",
+            f"HAProxy did not take its newest configuration; the one before serves: "
+            f"{first.rstrip('.')}.",
             f"Type: cat {machine.data}/router/refused.txt",
         )
     lost = {by: number for by, number in machine.router_lost.items() if number}

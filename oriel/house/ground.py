@@ -13,8 +13,10 @@ from oriel.house.preflight import PROGRAMS
 from oriel.house.probes import Machine
 from oriel.house.settings import NO_ISOLATION
 
-LEAST_VERSIONS = {"bwrap": (0, 8), "haproxy": (2, 4), "git": (2, 30)}
-"""bubblewrap 0.8 has --disable-userns; HAProxy 2.4 deletes servers at run time."""
+LEAST_VERSIONS = {"bwrap": (0, 8), "haproxy": (2, 6, 5), "git": (2, 30)}
+"""bubblewrap 0.8 has --disable-userns. HAProxy 2.6 adds servers at run time without
+`experimental-mode`, 2.6.5 has the converter `host_only`; it logs and answers by rules of 2.5
+(`set-var-fmt`) and older."""
 
 LEAST_KERNEL = (5, 6)
 """pidfd_open is of 5.3, pidfd_getfd of 5.6."""
@@ -57,6 +59,7 @@ def _programs(machine: Machine) -> Iterator[Finding]:
     for name, package in PROGRAMS.items():
         version = machine.programs.get(name)
         install = f"Type: {sudo(machine)}apt-get install {package}"
+        newer = f"{install} (Debian 12 and Ubuntu 24.04 have one that is new enough)"
         least = LEAST_VERSIONS[name]
         wanted = ".".join(str(part) for part in least)
         if version is None:
@@ -64,9 +67,8 @@ def _programs(machine: Machine) -> Iterator[Finding]:
         elif not version:
             yield Finding(package, "warn", f"{package} does not tell its version.", install)
         elif numbers(version) < least:
-            yield Finding(
-                package, "fail", f"{package} {version} is too old; {wanted} is needed.", install
-            )
+            said = f"{package} {version} is too old; {wanted} is needed."
+            yield Finding(package, "fail", said, newer)
         else:
             yield Finding(package, "ok", f"{package} {version}.")
 

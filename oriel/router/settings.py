@@ -58,6 +58,8 @@ class Settings:
             if not path.is_absolute() or not _QUOTABLE.fullmatch(str(path)):
                 raise ValueError(f"{str(path)!r} must be absolute, without spaces or quotes.")
         for each in self.trusted:
+            if "%" in each:
+                raise ValueError(f"{each!r} has a scope, which may hold anything.")
             ipaddress.ip_network(each)
         if self.user is not None and not re.fullmatch(r"[a-z_][a-z0-9_-]{0,31}", self.user):
             raise ValueError(f"{self.user!r} is not a user's name.")

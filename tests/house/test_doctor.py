@@ -1,6 +1,7 @@
 """What `oriel doctor` makes of a machine: a table of machines and what it says of them."""
 
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from click.testing import CliRunner
 from oriel.clock import SystemClock
 from oriel.house import doctor, probes
 from oriel.house.commands import doctor as command
+from oriel.house.edge_probes import Port
 from oriel.house.findings import Finding
-from oriel.house.probes import Machine, Port
+from oriel.house.probes import Machine
 from oriel.lexicon import Address
 
 GIB = 1024**3
@@ -47,6 +49,7 @@ WELL = Machine(
     forward_policy=None,
     ports=(Port("--api", API),),
 )
+TWINS = (Port("--api", API), Port("--web-tls", API))
 PLAIN_USER = replace(WELL, root=False, staging="userns")
 NO_SANDBOX = replace(WELL, user_namespaces=False, sandbox_why=("bubblewrap failed.",))
 
@@ -86,6 +89,16 @@ TABLE = [
         "0.4.1 is too old; 0.8",
         "apt-get",
     ),
+    (
+        replace(WELL, programs={**WELL.programs, "haproxy": "2.4.24"}),
+        "haproxy",
+        "fail",
+        "2.4.24 is too old; 2.6.5 is needed.",
+        "Debian 12",
+    ),
+    (replace(WELL, programs={**WELL.programs, "haproxy": "2.6.4"}), "haproxy", "fail", "old", "D"),
+    (replace(WELL, programs={**WELL.programs, "haproxy": "2.6.5"}), "haproxy", "ok", "2.6.5", ""),
+    (replace(WELL, programs={**WELL.programs, "haproxy": "2.8"}), "haproxy", "ok", "2.8", ""),
     (
         replace(WELL, programs={**WELL.programs, "git": ""}),
         "git",
@@ -191,6 +204,10 @@ TABLE = [
         "Type x.",
     ),
     (replace(WELL, ports=(Port("--api", API, ours=True),)), "port 5050", "ok", "own", ""),
+    (replace(WELL, ports=TWINS), "ports", "fail", "same port", "--web-tls 127.0.0.1:5051"),
+    (replace(WELL, router_refused="bad\nmore"), "router", "fail", "before serves: bad.", "refused"),
+    (replace(WELL, router_lost={"a": 0, "b": 3}), "router lines", "warn", "start: 3 by b.", "rmem"),
+    (replace(WELL, router_lost={"a": 0}), "router lines", "ok", "No line", ""),
     (replace(WELL, forward_policy="DROP"), "forwarding", "warn", "drops", "iptables -I FORWARD"),
     (replace(WELL, docker=True), "forwarding", "warn", "Docker", "iptables -S FORWARD"),
 ]
@@ -241,11 +258,34 @@ def test_the_file_system_of_a_path() -> None:
 
 @pytest.mark.real
 def test_it_looks_at_this_machine(short_path: Path) -> None:
-    machine = probes.look(
-        short_path / "data", API, Address("127.0.0.1", 8080), SystemClock(), {"PATH": "/usr/bin"}
-    )
+    places = (("--api", API), ("--web", Address("127.0.0.1", 8080)))
+    machine = probes.look(short_path / "data", places, SystemClock(), {"PATH": "/usr/bin"})
     assert machine.pidfd
     assert all(isinstance(finding, Finding) for finding in doctor.judge(machine))
+
+
+@pytest.mark.real
+def test_it_tries_where_the_flags_say(short_path: Path) -> None:
+    def findings(*flags: str) -> dict[str, str]:
+        done = CliRunner().invoke(
+            command, ["--data", str(short_path / "data"), "--json", *flags], catch_exceptions=False
+        )
+        return {row["name"]: row["state"] for row in json.loads(done.stdout)}
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = findings("--web-tls", f"127.0.0.1:{port}", "--rendezvous", "127.0.0.1:0")
+        assert found[f"port {port}"] == "fail"
+        assert {name for name in found if name.startswith("port ")} == {
+            "port 5050",
+            "port 8080",
+            f"port {port}",
+        }
+        found = findings("--web", f"127.0.0.1:{port}", "--web-tls", "")
+        assert found[f"port {port}"] == "fail"
+        assert "port 8080" not in found
 
 
 @pytest.mark.real

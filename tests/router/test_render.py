@@ -74,6 +74,12 @@ def test_a_path_that_would_need_quoting_is_refused(path: str) -> None:
         Settings(Path(path), Path("/x"), (Listen("", 1),), 1)
 
 
+@pytest.mark.parametrize("network", ["10.0.0.0/8 }", "10.0.0.1/8", "::%} or { always_true/64", ""])
+def test_a_proxy_that_is_no_network_is_refused(network: str) -> None:
+    with pytest.raises(ValueError, match="scope|host bits|appear"):
+        Settings(Path("/d"), Path("/x"), (Listen("", 1),), 1, trusted=(network,))
+
+
 def test_where_it_binds() -> None:
     assert bind_addresses(Listen("", 80)) == ("[::]:80 v4v6",)
     assert bind_addresses(Listen("localhost", 80)) == ("127.0.0.1:80",)

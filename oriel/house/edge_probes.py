@@ -1,0 +1,106 @@
+"""Owns looking at the edge for `oriel doctor`: the ports, what HAProxy objected to, what was lost.
+
+Must not judge what it sees: that is `edge`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from oriel import faults
+from oriel.house import ports, settings
+from oriel.house.door import Visitor
+from oriel.house.layout import Layout
+from oriel.lexicon import Address
+from oriel.router.haproxy import REFUSED
+
+PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """What became of trying to listen at an address."""
+
+    flag: str
+    address: Address
+    problem: str = ""
+    hint: str = ""
+    ours: bool = False
+
+
+def ports_at(
+    data: Path, addresses: tuple[tuple[str, Address], ...], has: ports.Means
+) -> tuple[Port, ...]:
+    """What came of trying each, which may be the running platform's own."""
+    ours = _listening(data)
+    return tuple(
+        Port(flag, address, ours=True) if (flag, address) in ours else _port(flag, address, has)
+        for flag, address in addresses
+    )
+
+
+def _port(flag: str, address: Address, has: ports.Means) -> Port:
+    try:
+        ports.refuse_used(address, flag, has)
+    except faults.Fault as fault:
+        return Port(flag, address, problem=fault.message, hint=fault.hint)
+    return Port(flag, address)
+
+
+def _listening(data: Path) -> tuple[tuple[str, Address], ...]:
+    """Where the platform of this data directory listens, if it is up."""
+    kept = None
+    with contextlib.suppress(OSError, faults.Fault):
+        kept = settings.load(Layout(data).settings)
+    return settings.addresses(kept) if kept is not None and _runs(data) else ()
+
+
+def _runs(data: Path) -> bool:
+    """Whether the platform of this data directory is up: then its ports are used by itself."""
+    try:
+        with Visitor(Layout(data).up_socket, PATIENCE_S) as door:
+            return bool(door.ask({"op": "status"}).get("ok"))
+    except (OSError, faults.Fault):
+        return False
+
+
+def refused(data: Path) -> str:
+    """Why HAProxy did not take its newest configuration; empty when it did."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return (Layout(data).haproxy_config.parent / REFUSED).read_text().strip()
+    return ""
+
+
+def lost(data: Path) -> dict[str, int]:
+    """What became of router lines: counted by logplex, and by HAProxy since its last reload."""
+    found: dict[str, int] = {}
+    said = _asked(Layout(data).logplex_socket, b'{"op":"status"}\n', b"\n")
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        router = json.loads(said)["router"]
+        found["the kernel"] = int(router["kernel_dropped"])
+        found["logplex, the disk being full"] = int(router["disk_dropped"])
+    said = _asked(Layout(data).run / "haproxy.sock", b"show info\n", b"\n\n")
+    dropped = re.search(rb"^DroppedLogs: (\d+)", said, re.MULTILINE)
+    if dropped:
+        found["HAProxy"] = int(dropped[1])
+    return found
+
+
+def _asked(path: Path, request: bytes, until: bytes) -> bytes:
+    """One answer of a socket; empty when nobody is there."""
+    answer = b""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as door:
+        door.settimeout(PATIENCE_S)
+        door.connect(str(path))
+        door.sendall(request)
+        while not answer.endswith(until) and len(answer) < 1 << 20:
+            part = door.recv(65536)
+            if not part:
+                break
+            answer += part
+    return answer
