@@ -28,6 +28,10 @@ class Limits:
     retry_max_s: float = 2.0
     held_frames_bytes: int = 4 * 1024 * 1024
     """Router lines of one channel kept in memory while its disk is full."""
+    held_frames_bytes_in_all: int = 64 * 1024 * 1024
+    """The same of all channels."""
+    drops_told_s: float = 5.0
+    """What the kernel drops of the router's lines in this time is told at once."""
     idle_close_s: float = 60.0
     """A channel that nobody uses is closed after this."""
     open_channels: int = 4096

@@ -232,6 +232,7 @@ def test_router_lines_wait_in_the_socket_while_logplex_is_dead(plex: Plex) -> No
         assert status["router"] == {  # type: ignore[comparison-overlap]
             "port": status["router"]["port"],  # type: ignore[index]
             "kept": 300,
+            "waiting": 0,
             "unknown_channel": 1,
             "nobody": 0,
             "malformed": 1,

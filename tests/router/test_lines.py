@@ -148,6 +148,7 @@ def test_lines_of_a_killed_turn_are_stored_once(tmp_path: Path) -> None:
     from oriel.logplex.catch import Catch
     from oriel.logplex.datagrams import Datagrams
     from oriel.logplex.limits import Limits
+    from oriel.logplex.losses import Losses
     from oriel.logplex.shelf import Shelf
 
     def line(channel: str, number: int) -> bytes:
@@ -173,7 +174,8 @@ def test_lines_of_a_killed_turn_are_stored_once(tmp_path: Path) -> None:
                 sender.sendto(each, sock.getsockname())
                 caught.take(sock)
             caught.close()
-            reader = Datagrams(sock.dup(), shelf, limits, clock, Catch(data / "catch", "boot"))
+            again, losses = Catch(data / "catch", "boot"), Losses(data / "losses", "boot")
+            reader = Datagrams(sock.dup(), shelf, limits, clock, again, losses)
             reader.start()
             reader.close()
         for name in ("a", "b"):
