@@ -45,7 +45,7 @@ def _router(machine: Machine) -> Iterator[Finding]:
             f"{first.rstrip('.')}.",
             f"Type: cat {machine.data}/router/refused.txt",
         )
-    lost = {by: number for by, number in machine.router_lost.items() if number}
+    lost = {by: number for by, number in machine.router_lines.lost.items() if number}
     if lost:
         said = ", ".join(f"{number} by {by}" for by, number in lost.items())
         yield Finding(
@@ -54,5 +54,16 @@ def _router(machine: Machine) -> Iterator[Finding]:
             f"Lines of requests were dropped since the start: {said}.",
             f"Type: {sudo(machine)}sysctl net.core.rmem_max, and see that the disk has room.",
         )
-    elif machine.router_lost:
+    elif machine.router_lines.lost:
         yield Finding("router lines", "ok", "No line of a request was dropped since the start.")
+    unread = {what: number for what, number in machine.router_lines.unread.items() if number}
+    if unread:
+        # Any client can cause it, so that it is nothing to be warned of.
+        said = ", ".join(f"{number} {what}" for what, number in unread.items())
+        last = machine.router_lines.last_bad
+        yield Finding(
+            "requests",
+            "ok",
+            f"Of no app, since what came is no request: {said} since the start"
+            + (f"; the last bad one at {last}." if last else "."),
+        )

@@ -9,7 +9,8 @@ import contextlib
 import json
 import re
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from oriel import faults
@@ -20,6 +21,24 @@ from oriel.lexicon import Address
 from oriel.router.haproxy import REFUSED
 
 PATIENCE_S = 5.0
+
+_HEADS = {"heads_bad": "bad heads", "heads_slow": "too slow", "heads_cut": "broken off"}
+_BAD = re.compile(
+    rb"^\[([^\]\s]{1,40})\] frontend web .*?\n.*? src ([0-9a-fA-F.:]{1,60}):\d+", re.MULTILINE
+)
+_NEVER = b"\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """How it is with the router's lines."""
+
+    lost: Mapping[str, int] = field(default_factory=dict)
+    """By whom; empty where the platform is not up."""
+    unread: Mapping[str, int] = field(default_factory=dict)
+    """Requests whose head could not be read, which have no line, by what was wrong with it."""
+    last_bad: str = ""
+    """When and from where the last one came that is wrong and not only slow, in HAProxy's words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +95,24 @@ def refused(data: Path) -> str:
     return ""
 
 
-def lost(data: Path) -> dict[str, int]:
-    """What became of router lines: counted by logplex, and by HAProxy since its last reload."""
-    found: dict[str, int] = {}
+def lines(data: Path) -> Lines:
+    """What logplex counted since its start, and HAProxy since its last reload."""
+    lost: dict[str, int] = {}
+    unread: dict[str, int] = {}
     said = _asked(Layout(data).logplex_socket, b'{"op":"status"}\n', b"\n")
     with contextlib.suppress(ValueError, TypeError, KeyError):
         router = json.loads(said)["router"]
-        found["the kernel"] = int(router["kernel_dropped"])
-        found["logplex, the disk being full"] = int(router["disk_dropped"])
-    said = _asked(Layout(data).run / "haproxy.sock", b"show info\n", b"\n\n")
-    dropped = re.search(rb"^DroppedLogs: (\d+)", said, re.MULTILINE)
+        lost["the kernel"] = int(router["kernel_dropped"])
+        lost["logplex, the disk being full"] = int(router["disk_dropped"])
+        unread = {what: int(router[key]) for key, what in _HEADS.items()}
+    haproxy = Layout(data).run / "haproxy.sock"
+    dropped = re.search(
+        rb"^DroppedLogs: (\d+)", _asked(haproxy, b"show info\n", b"\n\n"), re.MULTILINE
+    )
     if dropped:
-        found["HAProxy"] = int(dropped[1])
-    return found
+        lost["HAProxy"] = int(dropped[1])
+    bad = _BAD.search(_asked(haproxy, b"show errors web request\n", _NEVER))
+    return Lines(lost, unread, f"{bad[1].decode()} from {bad[2].decode()}" if bad else "")
 
 
 def _asked(path: Path, request: bytes, until: bytes) -> bytes:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from oriel.clock import Clock
 from oriel.house import edge_probes, ports, preflight, settings
-from oriel.house.edge_probes import Port
+from oriel.house.edge_probes import Lines, Port
 from oriel.house.layout import Layout
 from oriel.lexicon import Address
 from oriel.sandbox import capabilities
@@ -84,8 +84,7 @@ class Machine:
     ports: tuple[Port, ...] = field(default=())
     router_refused: str = ""
     """Why HAProxy did not take its newest configuration; empty when it did."""
-    router_lost: Mapping[str, int] = field(default_factory=dict)
-    """Router lines lost, by whom; empty where the platform is not up."""
+    router_lines: Lines = Lines()
 
 
 def look(
@@ -131,7 +130,7 @@ def look(
         forward_policy=_forward_policy(path),
         ports=edge_probes.ports_at(data, addresses, ports.means(environ, path)),
         router_refused=edge_probes.refused(data),
-        router_lost=edge_probes.lost(data),
+        router_lines=edge_probes.lines(data),
     )
 
 

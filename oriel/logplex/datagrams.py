@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from oriel.clock import Clock
 from oriel.logplex import frame, requests
@@ -38,13 +39,20 @@ _KNOWN_MAX = 4096
 _NOBODY = b' channel="-" '
 
 
+_log = logging.getLogger("oriel.logplex")
+
+
 @dataclass(slots=True)
 class Counts:
     """What became of the datagrams."""
 
     kept: int = 0
-    nobody: int = 0
-    """Requests that could not be read, so that no app is known."""
+    heads_bad: int = 0
+    """Requests whose head could not be read, so that no app is known."""
+    heads_slow: int = 0
+    """Whose head did not come in time."""
+    heads_cut: int = 0
+    """Whose client left before the end of the head."""
     unknown_channel: int = 0
     malformed: int = 0
     kernel_dropped: int = 0
@@ -101,6 +109,7 @@ class Datagrams:
         """Until then nothing was dropped that was not told."""
         self.counts = Counts(kernel_dropped=self._told)
         self._telling: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._pause: asyncio.TimerHandle | None = None
         self._closed = False
@@ -123,6 +132,8 @@ class Datagrams:
         if self._telling:
             self._telling.cancel()
             self._tell_drops()
+        if self._unread:
+            self._unread.cancel()
         self._holding.close()
         self.socket.close()
         self._catch.close()
@@ -184,10 +195,7 @@ class Datagrams:
                 continue
             name = self.channel_of(line)
             if name is None:
-                if _NOBODY in line:
-                    self.counts.nobody += 1
-                else:
-                    self.counts.malformed += 1
+                self._count_unread(line)
                 continue
             lines = arrived.get(name)
             if lines is None:
@@ -215,6 +223,35 @@ class Datagrams:
             if text:
                 self._holding.store(name, text.splitlines(keepends=True))
         self._catch.clear()
+
+    def _count_unread(self, line: bytes) -> None:
+        """A request that is no app's: by who ended it (`requests` has the states)."""
+        counts = self.counts
+        if _NOBODY not in line:
+            counts.malformed += 1
+            return
+        if self._unread is None and not self._closed:
+            self._unread = self._loop.call_later(
+                self._limits.unread_told_s, self._tell_unread, replace(counts)
+            )
+        if b' ts="c' in line:
+            counts.heads_slow += 1
+        elif b' ts="C' in line:
+            counts.heads_cut += 1
+        else:
+            counts.heads_bad += 1
+
+    def _tell_unread(self, before: Counts) -> None:
+        """In the platform's own log, and not often: any client can cause it."""
+        self._unread = None
+        now = self.counts
+        _log.warning(
+            "since %s requests could not be read: %d bad heads, %d too slow, %d broken off",
+            frame.stamp(self._clock.wall_ns() // 1000 - round(self._limits.unread_told_s * 1e6)),
+            now.heads_bad - before.heads_bad,
+            now.heads_slow - before.heads_slow,
+            now.heads_cut - before.heads_cut,
+        )
 
     def _count_kept(self, lines: int) -> None:
         self.counts.kept += lines

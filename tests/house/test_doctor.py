@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from oriel.clock import SystemClock
 from oriel.house import doctor, probes
 from oriel.house.commands import doctor as command
-from oriel.house.edge_probes import Port
+from oriel.house.edge_probes import Lines, Port
 from oriel.house.findings import Finding
 from oriel.house.probes import Machine
 from oriel.lexicon import Address
@@ -49,6 +49,8 @@ WELL = Machine(
     forward_policy=None,
     ports=(Port("--api", API),),
 )
+LOST = Lines({"a": 0, "b": 3})
+UNREAD = Lines({"a": 0}, {"bad heads": 4, "too slow": 0}, "noon from ::1")
 TWINS = (Port("--api", API), Port("--web-tls", API))
 PLAIN_USER = replace(WELL, root=False, staging="userns")
 NO_SANDBOX = replace(WELL, user_namespaces=False, sandbox_why=("bubblewrap failed.",))
@@ -206,8 +208,10 @@ TABLE = [
     (replace(WELL, ports=(Port("--api", API, ours=True),)), "port 5050", "ok", "own", ""),
     (replace(WELL, ports=TWINS), "ports", "fail", "same port", "--web-tls 127.0.0.1:5051"),
     (replace(WELL, router_refused="bad\nmore"), "router", "fail", "before serves: bad.", "refused"),
-    (replace(WELL, router_lost={"a": 0, "b": 3}), "router lines", "warn", "start: 3 by b.", "rmem"),
-    (replace(WELL, router_lost={"a": 0}), "router lines", "ok", "No line", ""),
+    (replace(WELL, router_lines=LOST), "router lines", "warn", "start: 3 by b.", "rmem"),
+    (replace(WELL, router_lines=Lines({"a": 0})), "router lines", "ok", "No line", ""),
+    (replace(WELL, router_lines=UNREAD), "requests", "ok", "4 bad heads since the start; the", ""),
+    (replace(WELL, router_lines=UNREAD), "requests", "ok", "bad one at noon from ::1.", ""),
     (replace(WELL, forward_policy="DROP"), "forwarding", "warn", "drops", "iptables -I FORWARD"),
     (replace(WELL, docker=True), "forwarding", "warn", "Docker", "iptables -S FORWARD"),
 ]
