@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from oriel.router.maps import PAGE_FIELDS
-from oriel.router.settings import Settings
+from oriel.router.settings import Settings, ms
 
 _OWN = "x-oriel-own"
 
@@ -59,14 +59,16 @@ def errors(paths: Mapping[str, Path]) -> list[str]:
     ]
 
 
-def marked(paths: Mapping[str, Path]) -> list[str]:
+def marked(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
     """HAProxy's own answers carry x-oriel-own, which an app cannot send."""
+    idle = ms(settings.idle_timeout_s)
     own = "{ var(txn.own) -m found }"
     rule = "http-after-response"
     return [
         f"  http-response del-header {_OWN}",
         f"  http-response return status 502{page(paths, 'error', 'H25')}"
         f" if {{ res.hdrs,length gt {_HEADERS_BYTES} }}",
+        *([f"  http-response set-timeout server {idle}"] if settings.rolling else []),
         '  http-response add-header Via "1.1 oriel-router"',
         f"  {rule} set-var(txn.own) res.hdr({_OWN})",
         f"  {rule} del-header {_OWN} if {own}",

@@ -57,7 +57,7 @@ def frontend(settings: Settings, paths: Mapping[str, Path]) -> str:
         *sticky.RECOGNISED,
         *_limited(settings, paths),
         *_forwarded(settings),
-        *answers.marked(paths),
+        *answers.marked(settings, paths),
         *sticky.TOLD,
         "  use_backend %[var(txn.route),field(1,|)] if { var(txn.route) -m sub |serve| }",
         "  default_backend nowhere",

@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from importlib.resources import as_file, files
 from pathlib import Path
 
 from oriel.clock import Clock
@@ -206,6 +207,11 @@ class HAProxy:
         """Is it built with Lua, which holds the requests of a booting app?"""
         _, said = await _run(program(), "-vv")
         return " +LUA " in said
+
+    async def can_roll(self) -> bool:
+        """Can it have another limit for silence once an answer has begun? 2.6 and 2.8 cannot."""
+        with as_file(files(__package__) / "rolling.cfg") as trial:
+            return not await self._check(trial)
 
     async def _check(self, config: Path) -> str:
         """What HAProxy objects to in a configuration; empty when it takes it."""

@@ -18,7 +18,7 @@ from oriel.router import answers, maps, tls
 from oriel.router.frontend import frontend
 from oriel.router.maps import MAPS
 from oriel.router.places import Places, Stamp
-from oriel.router.settings import Settings
+from oriel.router.settings import Settings, ms
 from oriel.router.slots import backends, server_options
 from oriel.router.table import RouteTable
 
@@ -121,17 +121,18 @@ def _global(settings: Settings, paths: Mapping[str, Path]) -> str:
 def _defaults(settings: Settings, paths: Mapping[str, Path]) -> str:
     """Time limits, retries, and the pages of HAProxy's own errors.
 
-    2.6 has one limit for the first byte and for silence afterwards; the first byte's is kept.
+    2.6 has one limit for the first byte and for silence afterwards; the first byte's is kept. A
+    newer one is told of the other when an answer begins (`answers`).
     """
-    idle = _ms(settings.idle_timeout_s)
+    idle = ms(settings.idle_timeout_s)
     lines = [
         "",
         "defaults",
         "  mode http",
-        f"  timeout connect {_ms(settings.connect_timeout_s)}",
-        f"  timeout server {_ms(settings.first_byte_timeout_s)}",
-        f"  timeout queue {_ms(settings.first_byte_timeout_s)}",
-        f"  timeout http-request {_ms(settings.head_timeout_s)}",
+        f"  timeout connect {ms(settings.connect_timeout_s)}",
+        f"  timeout server {ms(settings.first_byte_timeout_s)}",
+        f"  timeout queue {ms(settings.first_byte_timeout_s)}",
+        f"  timeout http-request {ms(settings.head_timeout_s)}",
         f"  timeout http-keep-alive {idle}",
         f"  timeout client {idle}",
         f"  timeout tunnel {idle}",
@@ -149,8 +150,3 @@ def _defaults(settings: Settings, paths: Mapping[str, Path]) -> str:
         *answers.errors(paths),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _ms(duration_s: float) -> str:
-    """A duration as HAProxy reads it."""
-    return f"{round(duration_s * 1000)}ms"

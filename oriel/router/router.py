@@ -116,6 +116,7 @@ class Router:
         self._newest = table
         if not await self._haproxy.can_hold():
             self._settings = replace(self._settings, boot_hold_s=0)
+        self._settings = replace(self._settings, rolling=await self._haproxy.can_roll())
         empty = replace(table, apps=(), certificates=())
         self._layout = render(empty, Places(0, {}), self._settings).stamp.layout
         await self._round()

@@ -47,6 +47,8 @@ class Settings:
     connect_timeout_s: float = 5
     first_byte_timeout_s: float = 30
     idle_timeout_s: float = 55
+    rolling: bool = False
+    """Whether `idle_timeout_s` holds once an answer has begun; else the first byte's does."""
     boot_hold_s: float = 75
     """How long a request waits for a booting app; 0: it is refused at once (no Lua there)."""
     waker: str = ""
@@ -65,3 +67,8 @@ class Settings:
             raise ValueError(f"{self.user!r} is not a user's name.")
         if not re.fullmatch(r"[a-z0-9-]{0,64}", self.waker):
             raise ValueError(f"{self.waker!r} is not a socket's name.")
+
+
+def ms(duration_s: float) -> str:
+    """A duration as HAProxy reads it."""
+    return f"{round(duration_s * 1000)}ms"

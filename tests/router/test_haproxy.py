@@ -42,6 +42,21 @@ def test_how_it_is_started(tmp_path: Path) -> None:
     assert os.access(argv[0], os.X_OK)
 
 
+def test_what_an_haproxy_can_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's cannot; one that takes the trial's rule can. The rest of the trial is in order."""
+    assert not asyncio.run(shell(tmp_path).can_roll())
+    newer = tmp_path / "haproxy"
+    newer.write_text(
+        f"""#!/bin/sh
+grep -v 'http-response set-timeout server' "$3" > "$0.cfg"
+exec {haproxy.program()} -c -f "$0.cfg"
+"""
+    )
+    newer.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert asyncio.run(shell(tmp_path).can_roll())
+
+
 def test_away_is_said_when_nobody_answers(tmp_path: Path) -> None:
     with pytest.raises(Away):
         asyncio.run(shell(tmp_path).process())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,16 @@ def test_routes_change_no_layout_and_settings_do() -> None:
         log_port=5141,
     )
     assert render(TABLE, PLACES, other).stamp.layout != stamp.layout
+
+
+def test_an_haproxy_that_can_has_a_limit_of_its_own_once_an_answer_begins() -> None:
+    rule = "  http-response set-timeout server 55000ms\n"
+    plain = render(TABLE, PLACES, SETTINGS)
+    newer = render(TABLE, PLACES, replace(SETTINGS, rolling=True))
+    assert newer.stamp != plain.stamp
+    told = newer.config.replace(str(newer.stamp), str(plain.stamp))
+    assert told.count(rule) == 1
+    assert told.replace(rule, "") == plain.config
 
 
 @pytest.mark.parametrize("path", ["relative", "/with space", "/quote'", '/quote"', "/a#b", "/a\nb"])
