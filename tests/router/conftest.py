@@ -221,6 +221,12 @@ class House:
                 answer += piece
             return answer.decode()
 
+    def ask_master(self, line: str) -> str:
+        with socket.socket(socket.AF_UNIX) as asker:
+            asker.connect(str(self.run / "master.sock"))
+            asker.sendall(f"{line}\nquit\n".encode())
+            return asker.makefile("rb").read().decode()
+
     def dyno(self, says: str, host: str = "127.0.0.1") -> Dyno:
         self._dynos.append(Dyno(says, host))
         return self._dynos[-1]
