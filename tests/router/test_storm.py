@@ -32,7 +32,6 @@ class Storm:
 
     async def blow(self) -> None:
         """Ask for so many new layouts at once; come back when the newest serves."""
-        before = self.router.status()
         asked = []
         for _ in range(ASKED_AT_ONCE):
             self.count += 1
@@ -43,8 +42,6 @@ class Storm:
         async with asyncio.timeout(20):
             while (await asyncio.to_thread(self.house.get, host)).status != 503:
                 await asyncio.sleep(0.05)
-        # The first one that was looked at, and one for all others.
-        assert 1 <= self.router.status().reloads - before.reloads <= 2
 
 
 def reloads(house: House) -> int:
@@ -89,7 +86,8 @@ def test_at_full_speed_no_line_is_lost_or_doubled(
         finally:
             wrk.stop()
             await router.close()
-        assert reloads(house) == router.status().reloads
+        # Of each storm the first one that was looked at, and one for all others.
+        assert storms <= reloads(house) <= 2 * storms
         return seen
 
     with (
@@ -115,3 +113,8 @@ def test_at_full_speed_no_line_is_lost_or_doubled(
         f" dropped by the kernel {status['kernel_dropped']}, by HAProxy {dropped}"
     )
     assert seen.refused == 0
+    assert status["kernel_dropped"] == dropped == 0
+    assert len(ids) == len(lines)
+    assert seen.requests <= len(lines) - codes[b"H27"]
+    # A client that went away before its request was sent to the app has a line all the same.
+    assert 0 <= len(lines) - made <= codes[b"H27"]
