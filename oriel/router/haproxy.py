@@ -18,7 +18,9 @@ from oriel.clock import Clock
 from oriel.faults import Unavailable
 from oriel.router import seen as reading
 from oriel.router import tls
-from oriel.router.render import MAPS, Rendered, Stamp, slot_name
+from oriel.router.maps import MAPS
+from oriel.router.places import Stamp, slot_name
+from oriel.router.render import Rendered
 from oriel.router.seen import Activity, Process, Seen
 
 CONFIG = "haproxy.cfg"

@@ -19,8 +19,11 @@ from oriel.faults import Unavailable
 from oriel.router import changes
 from oriel.router.changes import Plan
 from oriel.router.haproxy import Away, HAProxy, unprivileged_user
-from oriel.router.render import Places, Settings, render, server_options
+from oriel.router.places import Places
+from oriel.router.render import render
 from oriel.router.seen import Activity, Process
+from oriel.router.settings import Settings
+from oriel.router.slots import server_options
 from oriel.router.table import Listen, RouteTable
 
 _APPLY_WAIT_S = 0.9

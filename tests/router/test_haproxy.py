@@ -11,7 +11,9 @@ import pytest
 from oriel.clock import SystemClock
 from oriel.router import haproxy
 from oriel.router.haproxy import Away, HAProxy
-from oriel.router.render import Places, Rendered, Settings, Stamp, render
+from oriel.router.places import Places, Stamp
+from oriel.router.render import Rendered, render
+from oriel.router.settings import Settings
 from oriel.router.table import Listen, RouteTable
 
 from .conftest import app, table

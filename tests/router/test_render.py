@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from oriel.router import Listen, Server
+from oriel.router.frontend import bind_addresses
 from oriel.router.haproxy import program
-from oriel.router.render import Places, Settings, Stamp, bind_addresses, render
+from oriel.router.places import Places, Stamp
+from oriel.router.render import render
+from oriel.router.settings import Settings
 from oriel.router.table import RouteTable
 
 from .conftest import app, table

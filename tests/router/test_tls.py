@@ -24,7 +24,9 @@ from oriel.clock import SystemClock
 from oriel.lexicon import Malformed
 from oriel.router import AppRoute, Certificate, Listen, Router, RouteTable, tls
 from oriel.router.haproxy import program
-from oriel.router.render import Places, Settings, render
+from oriel.router.places import Places
+from oriel.router.render import render
+from oriel.router.settings import Settings
 
 from .conftest import House, app, free_port, table
 
