@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from oriel.router import onward
 from oriel.router.maps import PAGE_FIELDS
 from oriel.router.settings import Settings
 
@@ -59,7 +60,7 @@ def errors(paths: Mapping[str, Path]) -> list[str]:
     ]
 
 
-def marked(paths: Mapping[str, Path]) -> list[str]:
+def marked(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
     """HAProxy's own answers carry x-oriel-own, which an app cannot send."""
     own = "{ var(txn.own) -m found }"
     rule = "http-after-response"
@@ -67,7 +68,7 @@ def marked(paths: Mapping[str, Path]) -> list[str]:
         f"  http-response del-header {_OWN}",
         f"  http-response return status 502{page(paths, 'error', 'H25')}"
         f" if {{ res.hdrs,length gt {_HEADERS_BYTES} }}",
-        '  http-response add-header Via "1.1 oriel-router"',
+        f'  http-response add-header Via "1.1 oriel-router"{onward.unless(settings)}',
         f"  {rule} set-var(txn.own) res.hdr({_OWN})",
         f"  {rule} del-header {_OWN} if {own}",
         f"  {rule} set-header Content-Type application/json if {own}"
