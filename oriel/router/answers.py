@@ -68,7 +68,7 @@ def marked(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
         f"  http-response del-header {_OWN}",
         f"  http-response return status 502{page(paths, 'error', 'H25')}"
         f" if {{ res.hdrs,length gt {_HEADERS_BYTES} }}",
-        f'  http-response add-header Via "1.1 oriel-router"{onward.unless(settings)}',
+        f'  http-response add-header Via "1.1 oriel-router"{onward.unchanged(settings)}',
         f"  {rule} set-var(txn.own) res.hdr({_OWN})",
         f"  {rule} del-header {_OWN} if {own}",
         f"  {rule} set-header Content-Type application/json if {own}"

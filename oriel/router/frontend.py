@@ -51,7 +51,6 @@ def frontend(settings: Settings, paths: Mapping[str, Path]) -> str:
         f"  log-format-sd '{_DATA}'",
         f"  log-format '{_LINE}{_LINE_TLS[bool(settings.web_tls)]}'",
         *_guarded(settings),
-        *onward.listens(settings),
         *_known(settings, paths),
         *onward.ending(settings),
         *_edge(settings),
@@ -80,13 +79,17 @@ def bind_addresses(listen: Listen) -> tuple[str, ...]:
 def _guarded(settings: Settings) -> list[str]:
     """No address may take all connections; proxies that are trusted speak for many."""
     trusted = " ".join(settings.trusted)
+    many = [*(["proxy"] if trusted else []), *onward.acl(settings)]
+    tracked = f" unless {' or '.join(many)}" if many else ""
     return [
+        *onward.comes(settings),
         *([f"  acl proxy src {trusted}"] if trusted else []),
         "  stick-table type ipv6 size 100k expire 10s store conn_cur",
-        f"  tcp-request connection track-sc0 src{' unless proxy' if trusted else ''}",
+        f"  tcp-request connection track-sc0 src{tracked}",
         "  tcp-request connection reject if"
         f" {{ sc0_conn_cur gt {2 * settings.client_connections_max} }}",
         *(tls.KNOWN if settings.web_tls else ()),
+        *onward.known(settings),
     ]
 
 

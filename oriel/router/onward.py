@@ -3,14 +3,15 @@
 After a reload the old worker finishes what it has, for up to an hour. Its maps and its servers stay
 what they were: 2.6 refuses to change a server of a worker that ends. So what it would only begin
 now (a request that was held, one whose head was still under way) it hands over to the newest
-worker, with the client's address, through an abstract Unix socket. A worker that is handed
-something believes it only with the key, which is in the configuration alone. Lines of haproxy.cfg,
-for `render`.
+worker: through the router's own port, from an address of the loopback's that nobody else uses, with
+the client's address in front (PROXY protocol). That is believed only with the key, which stands in
+the configuration alone. Lines of haproxy.cfg, for `render`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 
 from oriel.router.settings import Settings
 
@@ -20,48 +21,70 @@ MODE = "onward"
 WORKERS_MAX = 16
 """So many reloads a worker may outlive; then it is ended with all that it still carries."""
 
-HANDED = f"{{ var(txn.route) -m beg -- -|{MODE}| }}"
-"""Whether a request goes onward: a condition."""
-
-_SOCKET = "onward"
+_HANDED_ON = f"{{ var(txn.route) -m beg -- -|{MODE}| }}"
+_TOLD = "fc_pp_unique_id,field({},:)"
 _SPARE_S = 10.0
 
 
-def socket_name(settings: Settings) -> str:
-    """The abstract socket's name: one for each data directory, and no way back to its key."""
-    return f"oriel-onward-{hashlib.sha256(settings.onward_key.encode()).hexdigest()[:20]}"
+def target(settings: Settings) -> str:
+    """Where the newest worker is reached; empty: there is no key, or only IPv6."""
+    for listen in settings.web if settings.onward_key else ():
+        if listen.host in ("", "localhost", "0.0.0.0"):  # noqa: S104 - it is compared
+            return f"127.0.0.1:{listen.port}"
+        if ":" not in listen.host:
+            return f"{listen.host}:{listen.port}"
+    return ""
 
 
-def listens(settings: Settings) -> list[str]:
-    """In the frontend: where a worker is handed requests, by whom, and what it is told of them."""
-    if not settings.onward_key:
+def source(settings: Settings) -> str:
+    """From where it is reached: of the loopback's 16 million addresses one of the upper half."""
+    number = int.from_bytes(hashlib.sha256(settings.onward_key.encode()).digest()[:3], "big")
+    return str(ipaddress.IPv4Address(0x7F800000 | number & 0x7FFFFF))
+
+
+def comes(settings: Settings) -> list[str]:
+    """In front of all rules for connections."""
+    if not target(settings):
         return []
-    told = "fc_pp_unique_id,field({},:)"
-    secure = f"{{ so_name {_SOCKET} }} {{ {told.format(3)} -m sub tls }}"
+    return [
+        f"  acl onward src {source(settings)}",
+        "  tcp-request connection expect-proxy layer4 if onward",
+    ]
+
+
+def acl(settings: Settings) -> list[str]:
+    """What says of a connection that another worker hands it over."""
+    return ["onward"] if target(settings) else []
+
+
+def known(settings: Settings) -> list[str]:
+    """Behind the rules for connections: what is believed, and what is told of a request."""
+    if not target(settings):
+        return []
+    proven = f"{{ {_TOLD.format(1)} -m str {settings.onward_key} }}"
     lines = [
-        f"  bind abns@{socket_name(settings)} name {_SOCKET} accept-proxy",
         f"  unique-id-format {settings.onward_key}:%[var(txn.t0)]:%[var(sess.tls)]",
-        f"  tcp-request session reject if {{ so_name {_SOCKET} }}"
-        f" !{{ {told.format(1)} -m str {settings.onward_key} }}",
+        f"  tcp-request session reject if {{ fc_rcvd_proxy }} !{proven}",
     ]
     if settings.web_tls:
+        over_tls = f"{{ {_TOLD.format(3)} -m sub tls }}"
         lines += [
-            f"  tcp-request session set-var(sess.secure) bool(true) if {secure}",
-            f"  tcp-request session set-var(sess.tls) {told.format(3)} if {secure}",
+            f"  tcp-request session set-var(sess.secure) bool(true) if {over_tls}",
+            f"  tcp-request session set-var(sess.tls) {_TOLD.format(3)} if {over_tls}",
         ]
     return lines
 
 
 def begun(settings: Settings) -> list[str]:
     """When a request that was handed over began; of any other the fetch finds nothing."""
-    if not settings.onward_key:
+    if not target(settings):
         return []
-    return ["  http-request set-var(txn.t0) fc_pp_unique_id,field(2,:),add(0)"]
+    return [f"  http-request set-var(txn.t0) {_TOLD.format(2)},add(0)"]
 
 
 def ending(settings: Settings) -> list[str]:
     """A worker that ends begins no request: before it would be held."""
-    if not settings.onward_key:
+    if not target(settings):
         return []
     return [
         "  # What a worker that ends would begin, the newest begins.",
@@ -72,28 +95,28 @@ def ending(settings: Settings) -> list[str]:
 
 def passed(settings: Settings) -> list[str]:
     """As it came: behind what may have held it."""
-    return [f"  http-request allow if {HANDED}"] if settings.onward_key else []
+    return [f"  http-request allow if {_HANDED_ON}"] if target(settings) else []
+
+
+def unchanged(settings: Settings) -> str:
+    """Of a rule for answers that the newest worker follows too: not here."""
+    return f" unless {_HANDED_ON}" if target(settings) else ""
 
 
 def chosen(settings: Settings) -> list[str]:
     """Which backend it goes to."""
-    return [f"  use_backend {MODE} if {HANDED}"] if settings.onward_key else []
-
-
-def unless(settings: Settings) -> str:
-    """Of a rule that the newest worker follows too: not here."""
-    return f" unless {HANDED}" if settings.onward_key else ""
+    return [f"  use_backend {MODE} if {_HANDED_ON}"] if target(settings) else []
 
 
 def backend(settings: Settings) -> str:
     """The newest worker, as one that answers: it writes the line, and keeps all time limits."""
-    if not settings.onward_key:
+    if not target(settings):
         return ""
     wait_s = settings.boot_hold_s + settings.first_byte_timeout_s + _SPARE_S
     return (
         f"\nbackend {MODE}\n"
         f"  timeout server {round(wait_s)}s\n"
         "  http-request set-log-level silent\n"
-        f"  server newest abns@{socket_name(settings)} maxconn 0 no-check send-proxy-v2"
-        " proxy-v2-options unique-id\n"
+        f"  server newest {target(settings)} source {source(settings)} maxconn 0 no-check"
+        " send-proxy-v2 proxy-v2-options unique-id\n"
     )

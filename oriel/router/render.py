@@ -78,7 +78,7 @@ def _hold_text(settings: Settings, apps: Path) -> str:
     """The little program that lets a request wait for its app."""
     text = _resource("hold.lua").replace("{{apps}}", str(apps))
     text = text.replace("{{waker}}", settings.waker)
-    text = text.replace("{{onward}}", "yes" if settings.onward_key else "")
+    text = text.replace("{{onward}}", "yes" if onward.target(settings) else "")
     return text.replace("{{hold_ms}}", str(round(settings.boot_hold_s * 1000)))
 
 
