@@ -71,7 +71,8 @@ def frontend(settings: Settings, paths: Mapping[str, Path]) -> str:
 def bind_addresses(listen: Listen) -> tuple[str, ...]:
     """The `bind` lines of one place to listen; `localhost` is both loopbacks' IPv4 one."""
     if not listen.host:
-        return (f"[::]:{listen.port} v4v6",)
+        # Of one socket for both, a client's IPv4 address would be ::ffff:192.0.2.1 to dynos.
+        return (f"0.0.0.0:{listen.port}", f"[::]:{listen.port} v6only")
     host = "127.0.0.1" if listen.host == "localhost" else listen.host
     return (f"[{host}]:{listen.port}" if ":" in host else f"{host}:{listen.port}",)
 
@@ -97,9 +98,9 @@ def _known(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
     """Which request is it, and whose; the fields of its line."""
     return [
         "  http-request set-var(txn.t0) date(0,ms)",
-        *onward.begun(settings),
         "  http-request set-var(txn.path) pathq,bytes(0,4096)",
         "  http-request set-var(txn.version) req.ver",
+        *onward.begun(settings),
         "  # The request's id: the client's own if it is one that cannot do harm.",
         "  http-request set-var(txn.id) uuid()",
         "  http-request set-var(txn.id) req.fhdr(x-request-id) if"

@@ -129,12 +129,16 @@ class HAProxy:
         found = reading.read_activity(text, uptime_s)
         if not found:
             return {}
-        for pid in reading.read_old_workers(await self._master.ask("show proc")):
+        for pid in await self.old_workers():
             old = [await self._master.ask_worker(pid, each) for each in asks]
             for slot, was in reading.read_activity("".join(old), uptime_s).items():
                 if slot in found:
                     found[slot] = replace(found[slot], open=found[slot].open + was.open)
         return found
+
+    async def old_workers(self) -> list[int]:
+        """The workers that only finish what they have begun; raises Away."""
+        return reading.read_old_workers(await self._master.ask("show proc"))
 
     async def in_use(self, slot: int, label: str) -> int:
         """How many requests are under way at a server, websockets too; raises Away.
@@ -143,7 +147,7 @@ class HAProxy:
         """
         asked, name = f"show servers conn {slot_name(slot)}", f"{slot_name(slot)}/{label}"
         count = reading.read_in_use(await talk.ask(self._runtime_socket, asked), name)
-        for pid in reading.read_old_workers(await self._master.ask("show proc")):
+        for pid in await self.old_workers():
             count += reading.read_in_use(await self._master.ask_worker(pid, asked), name)
         return count
 

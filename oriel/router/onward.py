@@ -63,7 +63,8 @@ def known(settings: Settings) -> list[str]:
         return []
     proven = f"{{ {_TOLD.format(1)} -m str {settings.onward_key} }}"
     lines = [
-        f"  unique-id-format {settings.onward_key}:%[var(txn.t0)]:%[var(sess.tls)]",
+        f"  unique-id-format {settings.onward_key}:%[var(txn.t0)]:%[var(sess.tls)]"
+        ":%[var(txn.version)]",
         f"  tcp-request session reject if {{ fc_rcvd_proxy }} !{proven}",
     ]
     if settings.web_tls:
@@ -76,10 +77,13 @@ def known(settings: Settings) -> list[str]:
 
 
 def begun(settings: Settings) -> list[str]:
-    """When a request that was handed over began; of any other the fetch finds nothing."""
+    """When a request that was handed over began, and how it came; of any other nothing is found."""
     if not target(settings):
         return []
-    return [f"  http-request set-var(txn.t0) {_TOLD.format(2)},add(0)"]
+    return [
+        f"  http-request set-var(txn.t0) {_TOLD.format(2)},add(0)",
+        f"  http-request set-var(txn.version) {_TOLD.format(4)}",
+    ]
 
 
 def ending(settings: Settings) -> list[str]:

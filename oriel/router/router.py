@@ -293,8 +293,9 @@ class Router:
             return
         if not await self._write(table, places) or not due:
             return
-        self._reload_next_s = now + _RELOAD_GAP_S
         try:
+            # A worker outlives so many reloads: where many are left, they come more seldom.
+            self._reload_next_s = now + _RELOAD_GAP_S * (1 + await self._left())
             await self._haproxy.reload()
             await self._reloaded(self._process)
         except Away as error:
@@ -311,6 +312,12 @@ class Router:
         self._reload_failures = 0
         # What was asked for while it reloaded.
         await self._tell(self._newest)
+
+    async def _left(self) -> int:
+        """How many workers still finish what they have."""
+        with contextlib.suppress(Away):
+            return len(await self._haproxy.old_workers())
+        return 0
 
     def _process_slots(self) -> int:
         """How many slots the running HAProxy has."""
