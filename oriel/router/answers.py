@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from oriel.router import onward
 from oriel.router.maps import PAGE_FIELDS
 from oriel.router.settings import Settings, ms
 
@@ -69,7 +70,7 @@ def marked(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
         f"  http-response return status 502{page(paths, 'error', 'H25')}"
         f" if {{ res.hdrs,length gt {_HEADERS_BYTES} }}",
         *([f"  http-response set-timeout server {idle}"] if settings.rolling else []),
-        '  http-response add-header Via "1.1 oriel-router"',
+        f'  http-response add-header Via "1.1 oriel-router"{onward.unchanged(settings)}',
         f"  {rule} set-var(txn.own) res.hdr({_OWN})",
         f"  {rule} del-header {_OWN} if {own}",
         f"  {rule} set-header Content-Type application/json if {own}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from oriel.router import answers, sticky, tls
+from oriel.router import answers, onward, sticky, tls
 from oriel.router.maps import CHALLENGES, NOBODY, UNKNOWN
 from oriel.router.settings import Settings
 from oriel.router.table import Listen
@@ -26,7 +26,7 @@ _LINE = (
     " service=%[date(0,ms),sub(txn.t0)]%[str(ms)] status=%ST bytes=%B"
     " protocol=http%[var(txn.version)] tls="
 )
-_LINE_TLS = ("false", "%[ssl_fc,iif(true,false),concat(,sess.tls)]")
+_LINE_TLS = ("false", "%[var(sess.secure),iif(true,false),concat(,sess.tls)]")
 """Its end: where there is no TLS, and where there is."""
 _DATA = (
     '[oriel channel="%[var(txn.route),field(3,|)]" server="%s" ts="%ts" own="%[var(txn.own)]"'
@@ -51,15 +51,18 @@ def frontend(settings: Settings, paths: Mapping[str, Path]) -> str:
         f"  log-format-sd '{_DATA}'",
         f"  log-format '{_LINE}{_LINE_TLS[bool(settings.web_tls)]}'",
         *_guarded(settings),
-        *_known(paths),
+        *_known(settings, paths),
+        *onward.ending(settings),
         *_edge(settings),
         *_held(settings),
+        *onward.passed(settings),
         *sticky.RECOGNISED,
         *_limited(settings, paths),
         *_forwarded(settings),
         *answers.marked(settings, paths),
         *sticky.TOLD,
         "  use_backend %[var(txn.route),field(1,|)] if { var(txn.route) -m sub |serve| }",
+        *onward.chosen(settings),
         "  default_backend nowhere",
     ]
     return "\n".join(lines) + "\n"
@@ -68,7 +71,8 @@ def frontend(settings: Settings, paths: Mapping[str, Path]) -> str:
 def bind_addresses(listen: Listen) -> tuple[str, ...]:
     """The `bind` lines of one place to listen; `localhost` is both loopbacks' IPv4 one."""
     if not listen.host:
-        return (f"[::]:{listen.port} v4v6",)
+        # Of one socket for both, a client's IPv4 address would be ::ffff:192.0.2.1 to dynos.
+        return (f"0.0.0.0:{listen.port}", f"[::]:{listen.port} v6only")
     host = "127.0.0.1" if listen.host == "localhost" else listen.host
     return (f"[{host}]:{listen.port}" if ":" in host else f"{host}:{listen.port}",)
 
@@ -76,22 +80,27 @@ def bind_addresses(listen: Listen) -> tuple[str, ...]:
 def _guarded(settings: Settings) -> list[str]:
     """No address may take all connections; proxies that are trusted speak for many."""
     trusted = " ".join(settings.trusted)
+    many = [*(["proxy"] if trusted else []), *onward.acl(settings)]
+    tracked = f" unless {' or '.join(many)}" if many else ""
     return [
+        *onward.comes(settings),
         *([f"  acl proxy src {trusted}"] if trusted else []),
         "  stick-table type ipv6 size 100k expire 10s store conn_cur",
-        f"  tcp-request connection track-sc0 src{' unless proxy' if trusted else ''}",
+        f"  tcp-request connection track-sc0 src{tracked}",
         "  tcp-request connection reject if"
         f" {{ sc0_conn_cur gt {2 * settings.client_connections_max} }}",
         *(tls.KNOWN if settings.web_tls else ()),
+        *onward.known(settings),
     ]
 
 
-def _known(paths: Mapping[str, Path]) -> list[str]:
+def _known(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
     """Which request is it, and whose; the fields of its line."""
     return [
         "  http-request set-var(txn.t0) date(0,ms)",
         "  http-request set-var(txn.path) pathq,bytes(0,4096)",
         "  http-request set-var(txn.version) req.ver",
+        *onward.begun(settings),
         "  # The request's id: the client's own if it is one that cannot do harm.",
         "  http-request set-var(txn.id) uuid()",
         "  http-request set-var(txn.id) req.fhdr(x-request-id) if"
@@ -131,7 +140,7 @@ def _edge(settings: Settings) -> list[str]:
         return f"  http-request set-var-fmt(txn.route) '-|{mode}|{rest}||'"
 
     challenge = f"{{ path_beg {CHALLENGES} }} {{ var(txn.route),field(7,|) -m beg acme }}"
-    plain = "{ var(txn.route) -m end https } !{ ssl_fc }"
+    plain = "{ var(txn.route) -m end https } !{ var(sess.secure) -m bool }"
     when = f"if {plain}"
     if settings.trusted:
         when = f"if {plain} !proxy or {plain} !{{ req.fhdr(x-forwarded-proto) https }}"
@@ -164,13 +173,14 @@ def _limited(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
 def _forwarded(settings: Settings) -> list[str]:
     """The headers that tell a dyno of its client."""
     proto, port = "", ""
+    secure = "var(sess.secure)" if settings.web_tls else "ssl_fc"
     if settings.trusted:
         proto = " unless proxy { req.fhdr(x-forwarded-proto) -m reg ^https?$ }"
         port = " unless proxy { req.fhdr(x-forwarded-port) -m reg ^[0-9]{1,5}$ }"
     return [
         "  http-request set-header X-Request-Id %[var(txn.id)]",
         "  http-request set-header X-Forwarded-For %[var(txn.fwd)]",
-        f"  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]{proto}",
+        f"  http-request set-header X-Forwarded-Proto %[{secure},iif(https,http)]{proto}",
         f"  http-request set-header X-Forwarded-Port %[dst_port]{port}",
         "  http-request set-header X-Request-Start %[var(txn.t0)]",
         '  http-request add-header Via "%[var(txn.version)] oriel-router"',

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files as files_of
 from pathlib import Path
 
-from oriel.router import answers, maps, tls
+from oriel.router import answers, maps, onward, tls
 from oriel.router.frontend import frontend
 from oriel.router.maps import MAPS
 from oriel.router.places import Places, Stamp
@@ -78,6 +78,7 @@ def _hold_text(settings: Settings, apps: Path) -> str:
     """The little program that lets a request wait for its app."""
     text = _resource("hold.lua").replace("{{apps}}", str(apps))
     text = text.replace("{{waker}}", settings.waker)
+    text = text.replace("{{onward}}", "yes" if onward.target(settings) else "")
     return text.replace("{{hold_ms}}", str(round(settings.boot_hold_s * 1000)))
 
 
@@ -88,6 +89,7 @@ def _fixed(settings: Settings, paths: Mapping[str, Path]) -> str:
             _global(settings, paths),
             _defaults(settings, paths),
             frontend(settings, paths),
+            onward.backend(settings),
             answers.nowhere(settings, paths),
         ]
     )
@@ -107,6 +109,7 @@ def _global(settings: Settings, paths: Mapping[str, Path]) -> str:
         "  tune.maxrewrite 4096",
         "  tune.http.maxhdr 128",
         "  hard-stop-after 1h",
+        f"  mworker-max-reloads {onward.WORKERS_MAX}",
         *(tls.GLOBAL if settings.web_tls else ()),
     ]
     if settings.boot_hold_s:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from oriel.router.table import Listen
@@ -53,6 +53,8 @@ class Settings:
     """How long a request waits for a booting app; 0: it is refused at once (no Lua there)."""
     waker: str = ""
     """The abstract Unix socket that is told of a request of an idle app; empty: none is."""
+    onward_key: str = field(default="", repr=False)
+    """Who has it may hand the router a request with any client's address; empty: nobody may."""
 
     def __post_init__(self) -> None:
         """No path or name that would need quoting enters a configuration."""
@@ -67,6 +69,8 @@ class Settings:
             raise ValueError(f"{self.user!r} is not a user's name.")
         if not re.fullmatch(r"[a-z0-9-]{0,64}", self.waker):
             raise ValueError(f"{self.waker!r} is not a socket's name.")
+        if not re.fullmatch(r"[0-9a-f]{0,64}", self.onward_key):
+            raise ValueError("The key of requests that are handed over is not hexadecimal.")
 
 
 def ms(duration_s: float) -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from oriel.clock import SystemClock
-from oriel.router import haproxy
-from oriel.router.haproxy import Away, HAProxy
+from oriel.router import haproxy, talk
+from oriel.router.haproxy import HAProxy
 from oriel.router.places import Places, Stamp
 from oriel.router.render import Rendered, render
 from oriel.router.settings import Settings
 from oriel.router.table import Listen, RouteTable
+from oriel.router.talk import Away
 
 from .conftest import app, table
 
@@ -128,7 +129,7 @@ def test_the_last_layout_can_be_gone_back_to(tmp_path: Path) -> None:
 
 def test_commands_are_joined_as_far_as_a_line_holds() -> None:
     commands = [f"add map #1 key-{n} value" for n in range(2000)]
-    lines = list(haproxy._lines(commands))
+    lines = list(talk.lines(commands))
     assert ";".join(lines).split(";") == commands
     assert max(map(len, lines)) < 16_000
-    assert list(haproxy._lines([])) == []
+    assert list(talk.lines([])) == []

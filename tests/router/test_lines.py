@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,39 +13,9 @@ import pytest
 from oriel.house.router_socket import open_socket
 
 from .conftest import House, app, table, until
+from .plex import Logplex
 
 pytestmark = pytest.mark.real
-
-
-class Logplex:
-    """A logplex that inherits the router's socket, started again whenever it is killed."""
-
-    def __init__(self, data: Path, sock: socket.socket) -> None:
-        self.data, self.sock = data, sock
-        (data / "channels" / "channel-foo").mkdir(parents=True)
-        self.start()
-
-    def start(self) -> None:
-        number = self.sock.fileno()
-        argv = [sys.executable, "-P", "-m", "oriel.logplex.process", "--data", str(self.data)]
-        self.process = subprocess.Popen([*argv, "--router-fd", str(number)], pass_fds=(number,))
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def status(self) -> dict[str, int]:
-        with socket.socket(socket.AF_UNIX) as door:
-            door.connect(str(self.data / "run" / "logplex.sock"))
-            door.sendall(b'{"op":"status"}\n')
-            said: dict[str, int] = json.loads(door.makefile().readline())["router"]
-            return said
-
-    def stored(self) -> Counter[int]:
-        found: Counter[int] = Counter()
-        for path in sorted((self.data / "channels" / "channel-foo").glob("*.log")):
-            found.update(map(int, re.findall(rb'path="/n/(\d+)"', path.read_bytes())))
-        return found
 
 
 class Client(threading.Thread):

@@ -26,6 +26,7 @@ SETTINGS = Settings(
     web=(Listen("", 8080), Listen("127.0.0.1", 8081), Listen("::1", 8081)),
     log_port=5140,
     user="haproxy",
+    onward_key="0123456789abcdef" * 2,
 )
 TABLE = table(
     app(
@@ -92,7 +93,7 @@ def test_a_proxy_that_is_no_network_is_refused(network: str) -> None:
 
 
 def test_where_it_binds() -> None:
-    assert bind_addresses(Listen("", 80)) == ("[::]:80 v4v6",)
+    assert bind_addresses(Listen("", 80)) == ("0.0.0.0:80", "[::]:80 v6only")
     assert bind_addresses(Listen("localhost", 80)) == ("127.0.0.1:80",)
     assert bind_addresses(Listen("::1", 80)) == ("[::1]:80",)
 
