@@ -137,6 +137,7 @@ def doctor(data: Path | None, as_json: bool, **given: str | None) -> int:
         SystemClock(),
         os.environ,
         isolation=kept.isolation if kept else settings.ISOLATION,
+        tls_cert=kept.tls_cert if kept else None,
     )
     findings = doctors.judge(machine)
     _show(findings, as_json=as_json)

@@ -12,11 +12,14 @@ from oriel.house.findings import Finding, sudo
 from oriel.house.ports import refuse_twins
 from oriel.house.probes import Machine
 
+NEAR_DAYS = 14
+
 
 def judge(machine: Machine) -> Iterator[Finding]:
     """Ports and router, in reading order."""
     yield from _ports(machine)
     yield from _router(machine)
+    yield from _certificates(machine)
 
 
 def _ports(machine: Machine) -> Iterator[Finding]:
@@ -67,3 +70,37 @@ def _router(machine: Machine) -> Iterator[Finding]:
             f"Of no app, since what came is no request: {said} since the start"
             + (f"; the last bad one at {last}." if last else "."),
         )
+
+
+def _certificates(machine: Machine) -> Iterator[Finding]:
+    """Automatic ones are renewed a month before their end: such a one has failed for weeks."""
+    if not machine.certificates:
+        return
+    unread = [each.to for each in machine.certificates if each.days_left is None]
+    ends = sorted(
+        (each.days_left, each.to) for each in machine.certificates if each.days_left is not None
+    )
+    near = [(days, to) for days, to in ends if days < NEAR_DAYS]
+    if near:
+        more = f", and {len(near) - 3} more" if len(near) > 3 else ""
+        is_over = near[0][0] <= 0
+        yield Finding(
+            "certificates",
+            "fail" if is_over else "warn",
+            f"Near their end: {'; '.join(_end(*each) for each in near[:3])}{more}.",
+            "Whose app it is types: oriel certs:update CRT KEY; or oriel certs:auto, for why an "
+            "automatic one is not renewed. For the API's: replace the file.",
+        )
+    elif unread:
+        said = f"Cannot be read: the one for {unread[0]}."
+        yield Finding("certificates", "warn", said, "Type: oriel down && oriel up")
+    else:
+        count = len(machine.certificates)
+        said = f"{count} shown; the first ends in {int(ends[0][0])} days."
+        yield Finding("certificates", "ok", said)
+
+
+def _end(days: float, to: str) -> str:
+    if days <= 0:
+        return f"{to} has ended"
+    return f"{to} in {int(days)} days" if days >= 1 else f"{to} in less than a day"

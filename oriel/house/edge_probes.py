@@ -11,6 +11,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from oriel import faults
@@ -27,6 +28,17 @@ _BAD = re.compile(
     rb"^\[([^\]\s]{1,40})\] frontend web .*?\n.*? src ([0-9a-fA-F.:]{1,60}):\d+", re.MULTILINE
 )
 _NEVER = b"\0"
+_LIST = re.compile(r" crt-list (/\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A certificate that is shown."""
+
+    to: str
+    """For which hosts, some of them."""
+    days_left: float | None
+    """None: it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +125,32 @@ def lines(data: Path) -> Lines:
         lost["HAProxy"] = int(dropped[1])
     bad = _BAD.search(_asked(haproxy, b"show errors web request\n", _NEVER))
     return Lines(lost, unread, f"{bad[1].decode()} from {bad[2].decode()}" if bad else "")
+
+
+def shown(data: Path, now: datetime, tls_cert: str | None) -> tuple[Shown, ...]:
+    """The certificates that visitors and users of the API meet, but for Oriel's own ones.
+
+    From HAProxy's files: whom they are shown to stands there, and not whose they are.
+    """
+    found = [Shown(f"the API ({tls_cert})", _days_left(Path(tls_cert), now))] if tls_cert else []
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        named = _LIST.search(Layout(data).haproxy_config.read_text())
+        entries = Path(named[1]).read_text().splitlines() if named else []
+        for path, *hosts in map(str.split, entries):
+            if "/fallback." not in path:
+                found.append(Shown(", ".join(hosts[:3]), _days_left(Path(path), now)))
+    return tuple(found)
+
+
+def _days_left(path: Path, now: datetime) -> float | None:
+    """Until a certificate's end; None where it cannot be read."""
+    from cryptography import x509
+
+    try:
+        end = x509.load_pem_x509_certificates(path.read_bytes())[0].not_valid_after_utc
+    except (OSError, ValueError):
+        return None
+    return (end - now) / timedelta(days=1)
 
 
 def _asked(path: Path, request: bytes, until: bytes) -> bytes:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from oriel.clock import Clock
 from oriel.house import edge_probes, ports, preflight, settings
-from oriel.house.edge_probes import Lines, Port
+from oriel.house.edge_probes import Lines, Port, Shown
 from oriel.house.layout import Layout
 from oriel.lexicon import Address
 from oriel.sandbox import capabilities
@@ -85,6 +85,7 @@ class Machine:
     router_refused: str = ""
     """Why HAProxy did not take its newest configuration; empty when it did."""
     router_lines: Lines = Lines()
+    certificates: tuple[Shown, ...] = ()
 
 
 def look(
@@ -93,6 +94,7 @@ def look(
     clock: Clock,
     environ: Mapping[str, str],
     isolation: str = settings.ISOLATION,
+    tls_cert: str | None = None,
 ) -> Machine:
     """Look at this machine, and try where the flags in `addresses` say to listen."""
     path = preflight.search_path(environ.get("PATH", ""))
@@ -131,6 +133,7 @@ def look(
         ports=edge_probes.ports_at(data, addresses, ports.means(environ, path)),
         router_refused=edge_probes.refused(data),
         router_lines=edge_probes.lines(data),
+        certificates=edge_probes.shown(data, clock.wall(), tls_cert),
     )
 
 

@@ -9,7 +9,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -113,6 +113,50 @@ def test_each_mode_has_its_page_and_its_line(
     assert set(told) == {"id", "message", "request_id"}
     assert answer.headers["content-type"] == "application/json"
     assert told["request_id"] in house.line()
+
+
+@pytest.mark.parametrize(
+    ("host", "reached", "shown"),
+    [
+        ("www.example.com", "foo", "www.example.com"),
+        ("WWW.Example.COM", "foo", "www.example.com"),
+        ("www.example.com.", "foo", "www.example.com"),
+        ("www.example.com:8080", "foo", "www.example.com"),
+        ("WWW.example.com.:443", "foo", "www.example.com"),
+        ("Any.Example.com.:80", "bar", "any.example.com"),
+        ("xn--bcher-kva.example", "foo", "xn--bcher-kva.example"),
+        ("example.com", "", ""),
+        ("[::1]", "", ""),
+        ("[::1]:8080", "", ""),
+        ("[2001:DB8::1]:8080", "", ""),
+        ("127.0.0.1:8080", "", ""),
+        ("www.example.com..", "foo", "www.example.com"),
+        ("-", "", ""),
+        ("*.example.com", "bar", "*.example.com"),
+        ("www.example.com:0:1", "", ""),
+    ],
+)
+def test_a_host_however_it_is_written(names: House, host: str, reached: str, shown: str) -> None:
+    answer = names.get(host)
+    if not reached:
+        assert answer.status in (400, 404), answer.body
+        return
+    assert (answer.status, answer.body) == (200, reached)
+    assert f" host={shown} " in names.line()
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One HAProxy for many hosts."""
+    house = House(tmp_path_factory.mktemp("names"))
+    hosts = ("www.example.com", "xn--bcher-kva.example")
+    foo = app("foo", house.server(house.dyno("foo")), hosts=hosts)
+    bar = app("bar", house.server(house.dyno("bar")), hosts=("*.example.com",))
+    try:
+        served(house, table(foo, bar))
+        yield house
+    finally:
+        house.close()
 
 
 def test_a_host_of_no_app_gets_a_page_and_no_line(house: House) -> None:
