@@ -191,6 +191,18 @@ def test_a_dyno_that_misbehaves(house: House, path: str, status: int, said: str)
     line = house.line()
     assert said in line
     assert " dyno=web.1 connect=" in line
+    if "code=" in said and status >= 500:
+        is_a_page(house, answer.split(b"\r\n\r\n", 1)[1].decode(), line, path)
+
+
+def is_a_page(house: House, body: str, line: str, path: str = "/") -> None:
+    """What the visitor got is the router's page for an error, and programs get it as JSON."""
+    request_id = re.search(r"request_id=(\S+)", line)[1]  # type: ignore[index]
+    assert "<h1>Application error</h1>" in body
+    assert f"<code>{request_id}</code>" in body
+    told = json.loads(house.get("foo.localhost", path, Accept="application/json").body)
+    assert told["id"] == "application_error"
+    assert f"request_id={told['request_id']} " in house.line()
 
 
 def test_a_dyno_that_is_gone_is_quarantined_and_tried_again(house: House) -> None:
@@ -201,11 +213,13 @@ def test_a_dyno_that_is_gone_is_quarantined_and_tried_again(house: House) -> Non
     assert "at=info" in house.line()
     gone.close()
     begun = time.monotonic()
-    assert house.get("foo.localhost").status == 503
+    refused = house.get("foo.localhost")
+    assert refused.status == 503
     assert time.monotonic() - begun < 1
     line = house.line()
     assert 'at=error code=H21 desc="Backend connection refused"' in line
     assert re.search(r"dyno=web\.1 connect=\d+ms service= status=503 ", line)
+    is_a_page(house, refused.body, line)
     assert house.get("foo.localhost").status == 503
     line = house.line()
     assert 'at=error code=H99 desc="Platform error"' in line
@@ -219,8 +233,10 @@ def test_a_dyno_that_stops_accepting_is_H19(house: House) -> None:
     with house.deaf(full=False) as (server, fill):
         served(house, table(app("foo", server)), connect_timeout_s=0.3)
         fill()
-        assert house.get("foo.localhost").status == 503
+        answer = house.get("foo.localhost")
+        assert answer.status == 503
         line = house.line()
+        is_a_page(house, answer.body, line)
     assert 'at=error code=H19 desc="Backend connection timeout"' in line
     assert re.search(r"dyno=web\.1 connect=[3-9]\d\dms service= status=503 ", line)
 
