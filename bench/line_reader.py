@@ -14,6 +14,7 @@ from oriel.clock import SystemClock
 from oriel.logplex.catch import Catch
 from oriel.logplex.datagrams import Datagrams
 from oriel.logplex.limits import Limits
+from oriel.logplex.losses import Losses
 from oriel.logplex.shelf import Shelf
 
 CHANNEL = "bench"
@@ -25,9 +26,8 @@ async def read(number: int, data: Path) -> None:
     shelf = Shelf(data / "channels", limits, clock, "bench")
     await shelf.start()
     shelf.channel(CHANNEL)
-    reader = Datagrams(
-        socket.socket(fileno=number), shelf, limits, clock, Catch(data / "catch", "bench")
-    )
+    catch, losses = Catch(data / "catch", "bench"), Losses(data / "losses", "bench")
+    reader = Datagrams(socket.socket(fileno=number), shelf, limits, clock, catch, losses)
     reader.channel_of = lambda _: CHANNEL
     reader.start()
     await asyncio.get_running_loop().create_future()

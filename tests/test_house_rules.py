@@ -24,8 +24,6 @@ LONG = {
     "oriel/logplex/cursor.py": "one step from records to lines, with all that may cross it",
     "oriel/manifold/conductor.py": "every verb on an app's dynos, in one loop's hands",
     "oriel/manifold/machine.py": "one life: its events, its orders and its table are one thing",
-    "oriel/house/doctor.py": "one function for each thing that is looked at, in reading order",
-    "oriel/router/render.py": "the configuration reads from top to bottom as HAProxy does",
 }
 """Modules over LINES_MAX, each with the reason why splitting would hide the story."""
 

@@ -21,7 +21,7 @@ from oriel.certificates import Issuer, chain, machine
 from oriel.certificates.issuer import Challenge, Issued, new_key
 from oriel.certificates.machine import Begun, Granted, Order, Refused, Undecided
 from oriel.clock import pick_number
-from oriel.control import certs, record
+from oriel.control import certs, expiry, record
 from oriel.control.world import World
 from oriel.ledger import App, apps, certificates, orders
 from oriel.ledger import domains as ledger_domains
@@ -36,7 +36,8 @@ ORDERS_WITHIN = timedelta(hours=3)
 """Let's Encrypt takes 300 new orders of an account in 3 hours."""
 
 IDLE_S = 3600.0
-"""How long nothing is looked at when nothing is due: the own certificate may be, too."""
+"""How long nothing is looked at when nothing is due: the own certificate may be, too, and people's
+own ones near their end."""
 
 _log = logging.getLogger("oriel.control.acme")
 
@@ -71,6 +72,7 @@ class Certifier:
             wait_s = 30.0
             try:
                 wait_s = await self.turn(world)
+                await expiry.tell(world)
             except Exception:
                 _log.exception("automatic certificates: trying again")
             if wait_s >= IDLE_S:

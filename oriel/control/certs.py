@@ -11,7 +11,7 @@ from oriel import faults
 from oriel.certificates import Chain, read
 from oriel.certificates.chain import is_trusted
 from oriel.clock import new_id
-from oriel.control import access, domains, names, record
+from oriel.control import access, domains, expiry, names, record
 from oriel.control.hostnames import covers
 from oriel.control.world import World
 from oriel.ledger import App, certificates, orders
@@ -190,6 +190,10 @@ def _card(
             *warnings,
             f"No domain of {app.name} is served with it: it is for {_short(it.names)}.",
         )
+    now = world.clock.wall()
+    if it.ends_at - now <= expiry.NEAR:
+        said = [each for each in warnings if not each.startswith("It ends on ")]
+        warnings = (*said, f"It {expiry.when(it.ends_at, now)}.")
     wrong = [
         each.hostname
         for each in served
@@ -202,7 +206,7 @@ def _card(
         app=app,
         domains=tuple(each.id for each in served if each.custom),
         hostnames=tuple(each.hostname for each in served),
-        trusted=bool(it.names) and is_trusted(it.chain, it.names[0], _day(world.clock.wall())),
+        trusted=bool(it.names) and is_trusted(it.chain, it.names[0], _day(now)),
         warnings=warnings,
     )
 

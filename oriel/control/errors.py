@@ -26,7 +26,9 @@ DYNOS_MAX = 20
 _ROUTER = re.compile(
     r'(?:sock=\w+ )?at=\w+ code=(H\d\d) desc="([^"]*)".*? path="([^"]*)" .*? dyno=([\w.-]*) ',
 )
-_PLATFORM = re.compile(r"Error ([RL]\d\d) \(([^)]*)\)")
+_PLATFORM = re.compile(r"Error ([RL]\d\d)(?: \(([^)]*)\)|:)")
+_NAMELESS = {"L12": "Local buffer overflow"}
+"""Codes whose lines give no name, as Heroku's do not."""
 
 
 @dataclass(slots=True)
@@ -102,7 +104,12 @@ def _said(ps: str, text: str) -> tuple[str, str, str, str] | None:
     match = _PLATFORM.match(text)
     if not match:
         return None
-    return match[1], match[2], "" if match[1].startswith("L") else ps, ""
+    return (
+        match[1],
+        match[2] or _NAMELESS.get(match[1], ""),
+        "" if match[1].startswith("L") else ps,
+        "",
+    )
 
 
 def _lines(text: bytes) -> Iterator[dict[str, Any]]:

@@ -124,8 +124,11 @@ async def _chunks(reader: asyncio.StreamReader, most: int) -> tuple[bytes, bool]
     while True:
         row = await _rest(reader.readuntil(b"\n"))
         size = int(row.split(b";")[0].strip(), 16)
-        if size < 0 or len(parts) + size > most:
-            return bytes(parts), False
+        if size < 0:
+            raise ValueError(row[:80])
+        if len(parts) + size > most:
+            # As much as is wanted, so that who asked sees that there was more.
+            return bytes(parts + await _rest(reader.readexactly(most - len(parts)))), False
         if not size:
             await _headers(reader)
             return bytes(parts), True

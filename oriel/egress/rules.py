@@ -99,6 +99,8 @@ class Rules:
 def network(text: str) -> Network:
     """A network from outside; raises Invalid."""
     try:
+        if "%" in text:  # a scope is any text at all, and of no network
+            raise ValueError(text)
         return ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
         raise faults.Invalid(

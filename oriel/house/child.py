@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oriel.clock import Clock
-from oriel.house import processes, restarts
+from oriel.house import ports, processes, restarts
 from oriel.house.layout import Layout
 
 LOG_BYTES_MAX = 16 * 1024 * 1024
@@ -36,6 +36,8 @@ class Program:
     started_with: str = ""
     needs: Path | None = None
     """A file without which it is not started yet."""
+    low_ports: bool = False
+    """Whether it may listen below 1024 where `oriel up` may."""
     stop_signals: tuple[tuple[signal.Signals, float], ...] = ((signal.SIGTERM, 10.0),)
     """What asks it to stop, each with how long it may take, in seconds."""
 
@@ -191,6 +193,8 @@ class Child:
         """
         identity = processes.identify(os.getpid(), self.program.started_with)
         processes.write_pid_file(self._layout.pid_file(self.program.name), identity)
+        if self.program.low_ports:
+            ports.pass_on()
 
     def _now_runs(self, pid: int, pidfd: int) -> None:
         self.pid, self._pidfd = pid, pidfd

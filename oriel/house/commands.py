@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ from oriel import faults
 from oriel.cli.options import example
 from oriel.clock import SystemClock
 from oriel.house import doctor as doctors
-from oriel.house import probes, settings, typed
+from oriel.house import ports, probes, settings, typed
 from oriel.house import up as ups
+from oriel.house.findings import Finding
 from oriel.house.layout import Layout, default_data
 from oriel.house.settings import Flags
+from oriel.lexicon import Address
 
 MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 
@@ -111,31 +114,37 @@ def down(data: Path | None, dynos: bool) -> int:
     return ups.down(_data(data), dynos=dynos, outside=_surroundings())
 
 
-@click.command(epilog=example("oriel doctor", "oriel doctor --api 0.0.0.0:5050 --json"))
+@click.command(
+    epilog=example("oriel doctor", "oriel doctor --web 0.0.0.0:80 --web-tls 0.0.0.0:443 --json")
+)
 @_data_option
 @click.option("--api", metavar="HOST:PORT", help="Where the API would listen.")
 @click.option("--web", metavar="HOST:PORT", help="Where apps would answer.")
+@click.option("--web-tls", metavar="HOST:PORT", help="Where apps would answer with TLS.")
+@click.option("--rendezvous", metavar="HOST:PORT", help="Where oriel run would attach.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def doctor(data: Path | None, api: str | None, web: str | None, as_json: bool) -> int:
-    """Check this machine, and say what to type about what is not well."""
+def doctor(data: Path | None, as_json: bool, **given: str | None) -> int:
+    """Check this machine, and say what to type about what is not well.
+
+    What is not given is as the data directory remembers it, or as `oriel up` would have it.
+    """
+    ports.keep_to_ourselves()
     directory = _data(data).expanduser().absolute()
     kept = _kept(directory)
-    api = api or (str(kept.api) if kept else settings.DEFAULT_API)
-    web = web or (str(kept.web) if kept else settings.DEFAULT_WEB)
     machine = probes.look(
         directory,
-        typed.address(api, "--api"),
-        typed.address(web, "--web"),
+        _addresses(kept, given),
         SystemClock(),
         os.environ,
         isolation=kept.isolation if kept else settings.ISOLATION,
+        tls_cert=kept.tls_cert if kept else None,
     )
     findings = doctors.judge(machine)
     _show(findings, as_json=as_json)
     return 1 if any(finding.state == "fail" for finding in findings) else 0
 
 
-def _show(findings: tuple[doctors.Finding, ...], *, as_json: bool) -> None:
+def _show(findings: tuple[Finding, ...], *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
         return
@@ -146,6 +155,24 @@ def _show(findings: tuple[doctors.Finding, ...], *, as_json: bool) -> None:
         click.echo(f"{mark}  {finding.name:<{width}}  {finding.said}")
         if finding.fix and finding.state != "ok":
             click.echo(f"{'':<{width + 8}}{finding.fix}")
+
+
+def _addresses(
+    kept: settings.Settings | None, given: Mapping[str, str | None]
+) -> tuple[tuple[str, Address], ...]:
+    """Where `oriel up` would listen with these flags; an empty one is for nowhere."""
+    places = {
+        "--api": typed.address(settings.DEFAULT_API, "--api"),
+        "--web": typed.address(settings.DEFAULT_WEB, "--web"),
+        **dict(settings.addresses(kept) if kept else ()),
+    }
+    for name, text in given.items():
+        flag = f"--{name.replace('_', '-')}"
+        if text:
+            places[flag] = typed.address(text, flag, any_port=flag == "--rendezvous")
+        elif text is not None:
+            places.pop(flag, None)
+    return tuple((flag, place) for flag, place in places.items() if place.port)
 
 
 def _kept(data: Path) -> settings.Settings | None:

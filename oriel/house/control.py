@@ -38,6 +38,7 @@ from oriel.control.shipper import Shipper
 from oriel.control.sleeper import Sleeper
 from oriel.control.world import Settings, World
 from oriel.egress import Dialer, Rules
+from oriel.house import ports
 from oriel.house import settings as house_settings
 from oriel.house.holders import Holders
 from oriel.house.layout import Layout
@@ -87,6 +88,7 @@ def main() -> None:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s: %(message)s"
     )
     os.umask(0o077)
+    ports.keep_to_ourselves()
     try:
         asyncio.run(serve(data, SystemClock()))
     except faults.Fault as fault:

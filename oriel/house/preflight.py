@@ -1,26 +1,21 @@
-"""Owns what can be known before the platform starts: directory, lock, programs, ports, files.
+"""Owns what can be known before the platform starts: directory, lock, programs, files.
 
 Must not start anything. Each refusal is one sentence and what to type.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import fcntl
 import os
 import pwd
 import shutil
-import socket
 import stat
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from oriel import faults
 from oriel.house.layout import Layout
 from oriel.house.settings import NO_ISOLATION, Settings
-from oriel.lexicon import Address
 from oriel.sandbox import capabilities
 
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -161,50 +156,6 @@ def refuse_missing_files(settings: Settings) -> None:
         )
 
 
-def refuse_used_port(address: Address, flag: str) -> None:
-    """The address must be free, ours and allowed; tried by binding it for a moment."""
-    try:
-        resolved = socket.getaddrinfo(
-            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except socket.gaierror as error:
-        raise faults.Invalid(
-            f"{flag} {address}: the host is not known ({error.strerror}).",
-            hint=f"Give one of this machine, as in: oriel up {flag} 127.0.0.1:{address.port}",
-        ) from error
-    family, _, _, _, where = resolved[0]
-    try:
-        trial = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise _refused_address(address, flag, error) from error
-    with contextlib.closing(trial):
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(where)
-            trial.listen(1)
-        except OSError as error:
-            raise _refused_address(address, flag, error) from error
-
-
-def _refused_address(address: Address, flag: str, error: OSError) -> faults.Fault:
-    if error.errno == errno.EADDRINUSE:
-        other = address.port + 1 if address.port < 65535 else address.port - 1
-        return faults.Conflict(
-            f"Port {address.port} of {address.host} is in use by another program.",
-            hint=f"Stop that one, or choose another port: oriel up {flag} "
-            f"{Address(address.host, other)}",
-        )
-    if error.errno == errno.EACCES:
-        return faults.Forbidden(
-            f"Only root may listen on port {address.port}.",
-            hint=f"Choose a port above 1023, as in: oriel up {flag} {Address(address.host, 8080)}",
-        )
-    return faults.Invalid(
-        f"{flag} {address}: this machine cannot listen there ({error.strerror}).",
-        hint=f"Give an address of this machine, as in: oriel up {flag} 127.0.0.1:{address.port}",
-    )
-
-
 def is_private(path: Path) -> bool:
     """Whether only its owner can look into it."""
     return not stat.S_IMODE(path.stat().st_mode) & 0o077
@@ -215,13 +166,3 @@ def _user(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"user {number}"
-
-
-def settled_port(address: Address) -> Address:
-    """The address; with one that is free now in the place of port 0."""
-    if address.port:
-        return address
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    with contextlib.closing(socket.socket(family, socket.SOCK_STREAM)) as trial:
-        trial.bind((address.host, 0))
-        return replace(address, port=int(trial.getsockname()[1]))

@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import re
 import resource
 import shutil
-import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oriel import faults
 from oriel.clock import Clock
-from oriel.house import preflight
-from oriel.house.door import Visitor
+from oriel.house import edge_probes, ports, preflight, settings
+from oriel.house.edge_probes import Lines, Port, Shown
 from oriel.house.layout import Layout
-from oriel.house.settings import ISOLATION
 from oriel.lexicon import Address
-from oriel.router.haproxy import REFUSED
 from oriel.sandbox import capabilities
 
 PROBE_TIMEOUT_S = 5.0
@@ -46,17 +41,6 @@ _PROGRAMS = {
 _INTERPRETERS = tuple(f"python3.{minor}" for minor in range(8, 20))
 _TIME_ERROR = 5
 """What adjtimex answers while nothing keeps the clock right."""
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """What became of trying to listen at an address."""
-
-    flag: str
-    address: Address
-    problem: str = ""
-    hint: str = ""
-    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +84,19 @@ class Machine:
     ports: tuple[Port, ...] = field(default=())
     router_refused: str = ""
     """Why HAProxy did not take its newest configuration; empty when it did."""
-    router_lost: Mapping[str, int] = field(default_factory=dict)
-    """Router lines lost, by whom; empty where the platform is not up."""
+    router_lines: Lines = Lines()
+    certificates: tuple[Shown, ...] = ()
 
 
 def look(
     data: Path,
-    api: Address,
-    web: Address,
+    addresses: tuple[tuple[str, Address], ...],
     clock: Clock,
     environ: Mapping[str, str],
-    isolation: str = ISOLATION,
+    isolation: str = settings.ISOLATION,
+    tls_cert: str | None = None,
 ) -> Machine:
-    """Look at this machine."""
+    """Look at this machine, and try where the flags in `addresses` say to listen."""
     path = preflight.search_path(environ.get("PATH", ""))
     able = capabilities.look()
     free_bytes, free_inodes = _disk(data)
@@ -146,9 +130,10 @@ def look(
         isolation=isolation,
         docker=os.path.exists("/sys/class/net/docker0") or os.path.exists("/run/docker.sock"),
         forward_policy=_forward_policy(path),
-        ports=_ports(data, api, web),
-        router_refused=_router_refused(data),
-        router_lost=_router_lost(data),
+        ports=edge_probes.ports_at(data, addresses, ports.means(environ, path)),
+        router_refused=edge_probes.refused(data),
+        router_lines=edge_probes.lines(data),
+        certificates=edge_probes.shown(data, clock.wall(), tls_cert),
     )
 
 
@@ -282,64 +267,3 @@ def _forward_policy(path: str) -> str | None:
     said = _said(program, "-S", "FORWARD") if program and os.geteuid() == 0 else None
     found = re.search(r"^-P FORWARD (\w+)", said or "", re.MULTILINE)
     return found[1] if found else None
-
-
-def _ports(data: Path, api: Address, web: Address) -> tuple[Port, ...]:
-    ours = _runs(data)
-    return tuple(
-        Port(flag, address, ours=True) if ours else _port(flag, address)
-        for flag, address in (("--api", api), ("--web", web))
-    )
-
-
-def _port(flag: str, address: Address) -> Port:
-    try:
-        preflight.refuse_used_port(address, flag)
-    except faults.Fault as fault:
-        return Port(flag, address, problem=fault.message, hint=fault.hint)
-    return Port(flag, address)
-
-
-def _runs(data: Path) -> bool:
-    """Whether the platform of this data directory is up: then its ports are used by itself."""
-    try:
-        with Visitor(Layout(data).up_socket, PROBE_TIMEOUT_S) as door:
-            return bool(door.ask({"op": "status"}).get("ok"))
-    except (OSError, faults.Fault):
-        return False
-
-
-def _router_refused(data: Path) -> str:
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        return (Layout(data).haproxy_config.parent / REFUSED).read_text().strip()
-    return ""
-
-
-def _router_lost(data: Path) -> dict[str, int]:
-    """What became of router lines: counted by logplex, and by HAProxy since its last reload."""
-    lost: dict[str, int] = {}
-    said = _asked(Layout(data).logplex_socket, b'{"op":"status"}\n', b"\n")
-    with contextlib.suppress(ValueError, TypeError, KeyError):
-        router = json.loads(said)["router"]
-        lost["the kernel"] = int(router["kernel_dropped"])
-        lost["logplex, the disk being full"] = int(router["disk_dropped"])
-    said = _asked(Layout(data).run / "haproxy.sock", b"show info\n", b"\n\n")
-    found = re.search(rb"^DroppedLogs: (\d+)", said, re.MULTILINE)
-    if found:
-        lost["HAProxy"] = int(found[1])
-    return lost
-
-
-def _asked(path: Path, request: bytes, until: bytes) -> bytes:
-    """One answer of a socket; empty when nobody is there."""
-    answer = b""
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as door:
-        door.settimeout(PROBE_TIMEOUT_S)
-        door.connect(str(path))
-        door.sendall(request)
-        while not answer.endswith(until) and len(answer) < 1 << 20:
-            part = door.recv(65536)
-            if not part:
-                break
-            answer += part
-    return answer

@@ -69,6 +69,7 @@ def programs(
             argv=commands.control,
             environ=environ,
             started_with=settings.digest(),
+            low_ports=True,
             stop_signals=((signal.SIGTERM, 30.0),),
         ),
         Program(
@@ -76,6 +77,7 @@ def programs(
             argv=commands.haproxy,
             environ=environ,
             needs=layout.haproxy_config,
+            low_ports=True,
             # First let the requests that are under way end, then close what stays open.
             stop_signals=((signal.SIGUSR1, 3.0), (signal.SIGTERM, 3.0)),
         ),

@@ -196,6 +196,17 @@ def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
     return settled
 
 
+def addresses(settings: Settings) -> tuple[tuple[str, Address], ...]:
+    """Where the platform listens, by the flags that say so; not where that is still open."""
+    every = (
+        ("--api", settings.api),
+        ("--web", settings.web),
+        ("--web-tls", settings.web_tls),
+        ("--rendezvous", settings.rendezvous),
+    )
+    return tuple((flag, address) for flag, address in every if address and address.port)
+
+
 def load(path: Path) -> Settings | None:
     """The settings kept at `path`, or None where there are none yet."""
     try:

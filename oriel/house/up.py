@@ -19,7 +19,7 @@ from pathlib import Path
 
 from oriel import faults
 from oriel.clock import Clock
-from oriel.house import preflight, processes, programs, router_socket, settings
+from oriel.house import ports, preflight, processes, programs, router_socket, settings
 from oriel.house.door import Visitor
 from oriel.house.fifos import Fifos
 from oriel.house.layout import Layout
@@ -52,6 +52,7 @@ def say_on_stderr(text: str) -> None:
 def up(data: Path, flags: Flags, outside: Surroundings) -> int:
     """Run the platform in the foreground; returns the exit code. Raises Faults before it starts."""
     os.umask(0o077)
+    ports.keep_to_ourselves()
     path = preflight.search_path(outside.environ.get("PATH", ""))
     able: Capabilities | None = None
     if outside.commands is programs.real:
@@ -65,7 +66,7 @@ def up(data: Path, flags: Flags, outside: Surroundings) -> int:
         kept = settings.load(layout.settings)
         chosen = settings.settle(flags, kept, layout.data)
         preflight.refuse_missing_files(chosen)
-        _refuse_used_ports(layout, chosen, kept)
+        _refuse_used_ports(layout, chosen, kept, ports.means(outside.environ, path))
         caveats = preflight.weaker_grounds(able, chosen.isolation) if able else ()
         return _supervise(layout, chosen, kept, outside, Mode.RUN, caveats)
 
@@ -114,9 +115,11 @@ def _down_without_up(layout: Layout, *, dynos: bool, outside: Surroundings) -> i
         outside.say(f"Nothing runs in {layout.data}.")
         return 0
     os.umask(0o077)
+    ports.keep_to_ourselves()
     with _locked(layout):
         if dynos and has_dynos and "control" not in runs:
-            preflight.refuse_used_port(kept.api, "--api")
+            path = preflight.search_path(outside.environ.get("PATH", ""))
+            ports.refuse_used(kept.api, "--api", ports.means(outside.environ, path))
         mode = Mode.STOP_DYNOS if dynos and has_dynos else Mode.STOP
         return _supervise(layout, kept, kept, outside, mode)
 
@@ -145,7 +148,7 @@ def _supervise(
     fifos.hold_all()
     router = _router_socket(layout, kept)
     chosen = replace(chosen, router_log_port=router.getsockname()[1])
-    chosen = replace(chosen, rendezvous=preflight.settled_port(chosen.rendezvous))
+    chosen = replace(chosen, rendezvous=ports.settled(chosen.rendezvous))
     _forget_stale_configuration(layout, chosen, kept)
     settings.save(layout.settings, chosen)
     path = preflight.search_path(outside.environ.get("PATH", ""))
@@ -188,35 +191,17 @@ def _announce(
     say("Ctrl-C stops the platform; dynos keep running (`oriel down --dynos` stops them too).")
 
 
-def _refuse_used_ports(layout: Layout, chosen: Settings, kept: Settings | None) -> None:
+def _refuse_used_ports(
+    layout: Layout, chosen: Settings, kept: Settings | None, has: ports.Means
+) -> None:
     """Ports must be free, but for those that what a killed `oriel up` left listens on itself."""
-    ours_api = kept is not None and kept.api == chosen.api and _runs(layout, "control")
-    ours_web = kept is not None and kept.web == chosen.web and _runs(layout, "haproxy")
-    if chosen.api.port == chosen.web.port and chosen.api.host == chosen.web.host:
-        raise faults.Invalid(
-            f"--api and --web are both {chosen.api}.",
-            hint="Give them two ports, as in: oriel up --api 127.0.0.1:5050 --web 127.0.0.1:8080",
-        )
-    if not ours_api:
-        preflight.refuse_used_port(chosen.api, "--api")
-    if not ours_web:
-        preflight.refuse_used_port(chosen.web, "--web")
-    ours_rendezvous = kept is not None and kept.rendezvous == chosen.rendezvous
-    if chosen.rendezvous.port and not (ours_rendezvous and _runs(layout, "control")):
-        preflight.refuse_used_port(chosen.rendezvous, "--rendezvous")
-    if chosen.web_tls is None:
-        return
-    if chosen.web_tls.port in (chosen.web.port, chosen.api.port) and chosen.web_tls.host in (
-        chosen.web.host,
-        chosen.api.host,
-    ):
-        raise faults.Invalid(
-            f"--web-tls {chosen.web_tls} is the port of --web or --api.",
-            hint="Give it one of its own, as in: oriel up --web 0.0.0.0:80 --web-tls 0.0.0.0:443",
-        )
-    ours_tls = kept is not None and kept.web_tls == chosen.web_tls and _runs(layout, "haproxy")
-    if not ours_tls:
-        preflight.refuse_used_port(chosen.web_tls, "--web-tls")
+    addresses = settings.addresses(chosen)
+    ports.refuse_twins(addresses)
+    before = dict(settings.addresses(kept)) if kept else {}
+    for flag, address in addresses:
+        listener = "haproxy" if flag in ("--web", "--web-tls") else "control"
+        if not (before.get(flag) == address and _runs(layout, listener)):
+            ports.refuse_used(address, flag, has)
 
 
 def _router_socket(layout: Layout, kept: Settings | None) -> socket.socket:

@@ -10,6 +10,6 @@ power loss cannot take), `recovery` (the tail after a kill), `channel` (all of t
 stream), `shelf` (all channels, their sync); `joiner` (records into lines), `view`, `lookback`,
 `parts`, `sieve` and `matcher` (text and patterns), `cursor`, `timeline`, `history` (reading),
 `feed` (tails that share), `glimpse` (what cannot be opened to be written), `frame` (RFC 5424),
-`render`, `query`; the ways in and out: `intake` (dyno FIFOs), `datagrams` (router lines),
-`session` (one reader), `server`, `wire`, `client`, `process`.
+`render`, `query`; the ways in and out: `intake` (dyno FIFOs), `datagrams`, `holding` and `losses`
+(router lines), `session` (one reader), `server`, `wire`, `client`, `process`.
 """

@@ -52,22 +52,22 @@ class Catch:
         if not self.left:
             self.clear()
 
-    def take(self, sock: socket.socket) -> list[tuple[int, int, bytes]] | None:
-        """Receive a datagram; its ancillary data, or None when there is no room for one more.
+    def take(self, sock: socket.socket) -> bool:
+        """Receive a datagram; False when there is no room for one more.
 
         Raises BlockingIOError when there is none, and OSError.
         """
         start = self._used
         if start + LINE_BYTES >= _SIZE:
-            return None
+            return False
         place = self._view[start : start + LINE_BYTES]
-        size, ancillary, _, _ = sock.recvmsg_into([place], 64)
+        size = sock.recv_into(place)
         stop = start + size
         if not size or place[size - 1] != 10:
             self._view[stop] = 10
             stop += 1
         self._used = stop
-        return ancillary
+        return True
 
     @property
     def lines(self) -> bytes:

@@ -28,6 +28,12 @@ class Limits:
     retry_max_s: float = 2.0
     held_frames_bytes: int = 4 * 1024 * 1024
     """Router lines of one channel kept in memory while its disk is full."""
+    held_frames_bytes_in_all: int = 64 * 1024 * 1024
+    """The same of all channels."""
+    unread_told_s: float = 60.0
+    """Requests that could not be read are summed up this often in the platform's log, if any."""
+    drops_told_s: float = 5.0
+    """What the kernel drops of the router's lines in this time is told at once."""
     idle_close_s: float = 60.0
     """A channel that nobody uses is closed after this."""
     open_channels: int = 4096

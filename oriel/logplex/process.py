@@ -31,6 +31,7 @@ from oriel.logplex.inlets.doors import Doors
 from oriel.logplex.inlets.places import KINDS, Place, tls_context
 from oriel.logplex.intake import Intake
 from oriel.logplex.limits import Limits
+from oriel.logplex.losses import Losses
 from oriel.logplex.retention import Retention
 from oriel.logplex.server import Server
 from oriel.logplex.shelf import Shelf
@@ -46,6 +47,9 @@ TOKENS = Path("logplex", "tokens")
 
 CATCH = Path("logplex", "router-lines")
 """What is received of the router's lines and not stored yet."""
+
+LOSSES = Path("logplex", "router-losses")
+"""How many of them wait in memory, are lost, or were told of."""
 
 DRAINS = Path("drains")
 """Where the drains are."""
@@ -102,7 +106,9 @@ async def serve(
         datagrams = None
         if router_socket or not inlets:
             catch = Catch(data / CATCH, _boot_id())
-            datagrams = Datagrams(router_socket or open_socket(), shelf, limits, clock, catch)
+            losses = Losses(data / LOSSES, _boot_id())
+            sock = router_socket or open_socket()
+            datagrams = Datagrams(sock, shelf, limits, clock, catch, losses)
             stack.callback(datagrams.close)
             datagrams.start()
         tokens = Tokens(data / TOKENS)

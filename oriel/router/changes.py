@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from oriel.router import tls
-from oriel.router.render import LAYOUT_VERSION, MAPS, Places, address, slot_name
+from oriel.router.maps import MAPS
+from oriel.router.places import LAYOUT_VERSION, Places, slot_name
 from oriel.router.seen import Seen, SeenServer
+from oriel.router.slots import address
 from oriel.router.table import RouteTable, Server
 
 RETIRE_S = 600

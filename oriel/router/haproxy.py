@@ -10,28 +10,31 @@ import os
 import pwd
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from importlib.resources import as_file, files
 from pathlib import Path
 
-from oriel.clock import Clock
+from oriel.clock import Clock, new_key
 from oriel.faults import Unavailable
 from oriel.router import seen as reading
-from oriel.router import tls
-from oriel.router.render import MAPS, Rendered, Stamp, slot_name
+from oriel.router import talk, tls
+from oriel.router.maps import MAPS
+from oriel.router.places import Stamp, slot_name
+from oriel.router.render import Rendered
 from oriel.router.seen import Activity, Process, Seen
+from oriel.router.talk import Away
 
 CONFIG = "haproxy.cfg"
 _LAST = "haproxy.cfg.last"
+_KEY = "onward.key"
 REFUSED = "refused.txt"
 """Why the newest configuration was not taken, for `oriel doctor`; there only while that is so."""
 
-_ANSWER_S = 5.0
-_ANSWER_BYTES = 64 << 20
 _RUN_S = 20.0
+_MASTER_WAIT_S = 2.0
+_MASTER_POLL_S = 0.05
 _REASON_BYTES = 4000
-_LINE_BYTES = 8000
-"""A line of commands must fit in HAProxy's buffer."""
 _OLD_FILE_S = 60.0
 _NAMED_FILE = re.compile(r"[a-z]+\.[0-9a-f]{16}\.(?:map|lua|list|pem)")
 _LIST = re.compile(r" crt-list \S+")
@@ -41,10 +44,6 @@ _FINE = re.compile(
     r"|Committing .*|Success!|Inserting certificate .*|Entry .* deleted in crtlist .*"
     r"|Certificate .* deleted!"
 )
-
-
-class Away(Exception):
-    """HAProxy does not answer just now."""
 
 
 def program() -> str:
@@ -83,14 +82,14 @@ class HAProxy:
         """Touches nothing yet."""
         self._directory = directory
         self._runtime_socket = runtime_socket
-        self._master_socket = master_socket
+        self._master = talk.Master(master_socket)
         self._clock = clock
         self._taken: set[str] = set()
         """Lists of certificates that a check has taken."""
 
     async def process(self) -> Process:
         """Which HAProxy runs; raises Away."""
-        process = reading.read_process(await self._ask(self._runtime_socket, "show info"))
+        process = reading.read_process(await talk.ask(self._runtime_socket, "show info"))
         if process is None:
             raise Away("it does not say who it is")
         return process
@@ -98,25 +97,25 @@ class HAProxy:
     async def see(self) -> Seen:
         """All that it has loaded; raises Away."""
         process = await self.process()
-        ids = reading.read_map_ids(await self._ask(self._runtime_socket, "show map"))
+        ids = reading.read_map_ids(await talk.ask(self._runtime_socket, "show map"))
         maps: dict[str, Mapping[str, str | None]] = {name: {} for name in MAPS}
         for name, map_id in ids.items():
-            text = await self._ask(self._runtime_socket, f"show map {map_id}")
+            text = await talk.ask(self._runtime_socket, f"show map {map_id}")
             maps[name] = reading.read_map(text)
-        servers = reading.read_servers(await self._ask(self._runtime_socket, "show servers state"))
+        servers = reading.read_servers(await talk.ask(self._runtime_socket, "show servers state"))
         return Seen(process, ids, maps, servers, await self._see_tls())
 
     async def _see_tls(self) -> tls.SeenTls:
         """Its certificates; nothing where it listens without TLS."""
-        list_ = tls.read_list(await self._ask(self._runtime_socket, "show ssl crt-list"))
+        list_ = tls.read_list(await talk.ask(self._runtime_socket, "show ssl crt-list"))
         if not list_:
             return tls.SeenTls()
         entries = tls.read_entries(
-            await self._ask(self._runtime_socket, f"show ssl crt-list {list_}")
+            await talk.ask(self._runtime_socket, f"show ssl crt-list {list_}")
         )
-        stores, pending = tls.read_stores(await self._ask(self._runtime_socket, "show ssl cert"))
+        stores, pending = tls.read_stores(await talk.ask(self._runtime_socket, "show ssl cert"))
         fallback = next((each for each in stores if each.startswith("fallback.")), "")
-        shown = await self._ask(self._runtime_socket, f"show ssl cert {self._directory / fallback}")
+        shown = await talk.ask(self._runtime_socket, f"show ssl cert {self._directory / fallback}")
         return tls.SeenTls(list_, entries, stores, pending, tls.read_print(shown))
 
     async def activity(self, slots: Iterable[int]) -> dict[int, Activity]:
@@ -125,36 +124,55 @@ class HAProxy:
         An earlier worker may still carry websockets: what is open there counts too.
         """
         wanted = sorted(set(slots))
-        uptime_s = reading.read_uptime(await self._ask(self._runtime_socket, "show info"))
+        uptime_s = reading.read_uptime(await talk.ask(self._runtime_socket, "show info"))
         asks = [f"show stat {slot_name(each)} 2 -1" for each in wanted]
-        text = "".join([await self._ask(self._runtime_socket, line) for line in _lines(asks)])
+        text = "".join([await talk.ask(self._runtime_socket, line) for line in talk.lines(asks)])
         found = reading.read_activity(text, uptime_s)
         if not found:
             return {}
-        for pid in reading.read_old_workers(await self._ask_master("show proc")):
-            # Of several commands in a line only the first would go to the worker.
-            old = [await self._ask_master(f"@!{pid} {each}") for each in asks]
+        for pid in await self.old_workers():
+            old = [await self._master.ask_worker(pid, each) for each in asks]
             for slot, was in reading.read_activity("".join(old), uptime_s).items():
                 if slot in found:
                     found[slot] = replace(found[slot], open=found[slot].open + was.open)
         return found
 
+    async def old_workers(self) -> list[int]:
+        """The workers that only finish what they have begun; raises Away."""
+        return reading.read_old_workers(await self._master.ask("show proc"))
+
     async def in_use(self, slot: int, label: str) -> int:
-        """How many requests are under way at a server, websockets too; raises Away."""
-        text = await self._ask(self._runtime_socket, f"show servers conn {slot_name(slot)}")
-        return reading.read_in_use(text, f"{slot_name(slot)}/{label}")
+        """How many requests are under way at a server, websockets too; raises Away.
+
+        What earlier workers still carry counts too.
+        """
+        asked, name = f"show servers conn {slot_name(slot)}", f"{slot_name(slot)}/{label}"
+        count = reading.read_in_use(await talk.ask(self._runtime_socket, asked), name)
+        for pid in await self.old_workers():
+            count += reading.read_in_use(await self._master.ask_worker(pid, asked), name)
+        return count
 
     async def tell(self, commands: Iterable[str]) -> str:
         """Carry out commands in order; what it objected to, or nothing. Raises Away."""
         objections: list[str] = []
-        for line in _lines(commands):
-            answer = await self._ask(self._runtime_socket, line)
+        for line in talk.lines(commands):
+            answer = await talk.ask(self._runtime_socket, line)
             objections += [each for each in answer.splitlines() if not _FINE.fullmatch(each)]
         return "; ".join(objections)[:_REASON_BYTES]
 
     async def reload(self) -> None:
-        """Have the master start a worker from the files; raises Away."""
-        await self._ask(self._master_socket, "reload")
+        """Have the master start a worker from the files; raises Away.
+
+        After a start or a reload the master listens a moment later than its worker does.
+        """
+        deadline_s = self._clock.monotonic_s() + _MASTER_WAIT_S
+        while True:
+            try:
+                return await self._master.reload()
+            except Away:
+                if self._clock.monotonic_s() > deadline_s:
+                    raise
+            await self._clock.sleep(_MASTER_POLL_S)
 
     async def write(self, rendered: Rendered) -> str:
         """Put a configuration where HAProxy starts from, if it takes it; else its reason."""
@@ -196,6 +214,14 @@ class HAProxy:
         lines = _text(self._directory / named[1]).splitlines()
         return stamp, reading.read_map("".join(f"0x {line}\n" for line in lines))
 
+    def key(self) -> str:
+        """The secret with which one worker hands another a request; made when there is none."""
+        kept = _text(self._directory / _KEY).strip()
+        if not re.fullmatch(r"[0-9a-f]{32}", kept):
+            kept = new_key(16).hex()
+            self._put({_KEY: kept + "\n"})
+        return kept
+
     def has_config(self) -> bool:
         """Is there anything that HAProxy could start from?"""
         return (self._directory / CONFIG).exists()
@@ -205,31 +231,17 @@ class HAProxy:
         _, said = await _run(program(), "-vv")
         return " +LUA " in said
 
+    async def can_roll(self) -> bool:
+        """Can it have another limit for silence once an answer has begun? 2.6 and 2.8 cannot."""
+        with as_file(files(__package__) / "rolling.cfg") as trial:
+            return not await self._check(trial)
+
     async def _check(self, config: Path) -> str:
         """What HAProxy objects to in a configuration; empty when it takes it."""
         status, said = await _run(program(), "-c", "-f", str(config))
         if status == 0:
             return ""
         return said[:_REASON_BYTES].strip() or f"haproxy -c ended with status {status}"
-
-    async def _ask(self, socket: Path, line: str) -> str:
-        """One line of commands, and all that is answered to it."""
-        try:
-            async with asyncio.timeout(_ANSWER_S):
-                reader, writer = await asyncio.open_unix_connection(str(socket))
-                try:
-                    writer.write(line.encode() + b"\n")
-                    await writer.drain()
-                    answer = await _read_all(reader)
-                finally:
-                    writer.close()
-        except (OSError, TimeoutError) as error:
-            raise Away(f"{socket.name}: {error or 'no answer'}") from error
-        return answer.decode("utf-8", "replace")
-
-    async def _ask_master(self, line: str) -> str:
-        """The same of the master, which keeps a connection until it is told not to."""
-        return await self._ask(self._master_socket, f"{line}\nquit")
 
     def _put(self, files: Mapping[str, str]) -> None:
         """Write files so that each is whole or not there; same name, same content for maps."""
@@ -290,37 +302,6 @@ async def _run(*argv: str) -> tuple[int | None, str]:
             child.kill()
             await child.wait()
     return child.returncode, output.decode("utf-8", "replace")
-
-
-async def _read_all(reader: asyncio.StreamReader) -> bytes:
-    """Until the end, within bounds."""
-    pieces: list[bytes] = []
-    size = 0
-    while piece := await reader.read(1 << 16):
-        pieces.append(piece)
-        size += len(piece)
-        if size > _ANSWER_BYTES:
-            raise OSError("the answer does not end")
-    return b"".join(pieces)
-
-
-def _lines(commands: Iterable[str]) -> Iterator[str]:
-    """Commands joined into lines that HAProxy's buffer holds."""
-    line: list[str] = []
-    size = 0
-    for each in commands:
-        # What brings a content along stands alone.
-        alone = "\n" in each
-        if line and (alone or size + len(each) > _LINE_BYTES):
-            yield ";".join(line)
-            line, size = [], 0
-        if alone:
-            yield each
-            continue
-        line.append(each)
-        size += len(each) + 1
-    if line:
-        yield ";".join(line)
 
 
 def _text(path: Path) -> str:

@@ -43,6 +43,14 @@ local function poke(app)
   door:close()
 end
 
+-- A worker that ends sees no change any more: the newest one holds the request from here on.
+local function onward(txn, route)
+  local stopping = txn.f:stopping()
+  if "{{onward}}" == "" or not stopping or stopping == 0 then return false end
+  txn:set_var("txn.route", "-|onward|" .. (route:match("^[^|]*|[^|]*|([^|]*)") or "") .. "||||")
+  return true
+end
+
 local function is(route, mode)
   return route:find("|" .. mode .. "|", 1, true) ~= nil
 end
@@ -50,8 +58,10 @@ end
 core.register_action("hold", { "http-req" }, function(txn)
   local app = txn:get_var("txn.app")
   local route = txn:get_var("txn.route")
-  local begun = now_ms()
+  -- Elsewhere, where another worker has handed it over.
+  local begun = txn:get_var("txn.t0") or now_ms()
   while true do
+    if onward(txn, route) then return end
     if is(route, "idle") then poke(app) end
     local waited_ms = now_ms() - begun
     if waited_ms >= hold_ms then return end

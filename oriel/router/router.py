@@ -18,10 +18,14 @@ from oriel.clock import Clock
 from oriel.faults import Unavailable
 from oriel.router import changes
 from oriel.router.changes import Plan
-from oriel.router.haproxy import Away, HAProxy, unprivileged_user
-from oriel.router.render import Places, Settings, render, server_options
+from oriel.router.haproxy import HAProxy, unprivileged_user
+from oriel.router.places import Places
+from oriel.router.render import render
 from oriel.router.seen import Activity, Process
+from oriel.router.settings import Settings
+from oriel.router.slots import server_options
 from oriel.router.table import Listen, RouteTable
+from oriel.router.talk import Away
 
 _APPLY_WAIT_S = 0.9
 _TICK_S = 0.5
@@ -33,6 +37,7 @@ _RELOAD_RETRY_MAX_S = 600.0
 _POLL_S = 0.03
 _DRAIN_POLL_S = 0.02
 _DRAIN_POLL_MAX_S = 0.25
+_DRAIN_AWAY_S = 1.0
 _ROUNDS_MAX = 4
 _BACKOFF_MAX_S = 30.0
 
@@ -111,8 +116,11 @@ class Router:
         Raises Unavailable when HAProxy is not installed, or refuses the very first configuration.
         """
         self._newest = table
+        key = await asyncio.to_thread(self._haproxy.key)
+        self._settings = replace(self._settings, onward_key=key)
         if not await self._haproxy.can_hold():
             self._settings = replace(self._settings, boot_hold_s=0)
+        self._settings = replace(self._settings, rolling=await self._haproxy.can_roll())
         empty = replace(table, apps=(), certificates=())
         self._layout = render(empty, Places(0, {}), self._settings).stamp.layout
         await self._round()
@@ -156,13 +164,17 @@ class Router:
 
     async def drained(self, app_id: str, server: str) -> None:
         """Wait until no request of the app is under way at the server of this label any more."""
-        pause_s = _DRAIN_POLL_S
+        pause_s, away_s = _DRAIN_POLL_S, 0.0
         while (slot := self._places.by_app.get(app_id)) is not None:
             try:
                 if not await self._haproxy.in_use(slot, server):
                     return
+                away_s = 0.0
             except Away:
-                return
+                # Its master is away for a moment whenever it reloads.
+                if away_s > _DRAIN_AWAY_S:
+                    return
+                away_s += pause_s
             await self._clock.sleep(pause_s)
             pause_s = min(_DRAIN_POLL_MAX_S, pause_s * 1.5)
 
@@ -282,8 +294,9 @@ class Router:
             return
         if not await self._write(table, places) or not due:
             return
-        self._reload_next_s = now + _RELOAD_GAP_S
         try:
+            # A worker outlives so many reloads: where many are left, they come more seldom.
+            self._reload_next_s = now + _RELOAD_GAP_S * (1 + await self._left())
             await self._haproxy.reload()
             await self._reloaded(self._process)
         except Away as error:
@@ -300,6 +313,12 @@ class Router:
         self._reload_failures = 0
         # What was asked for while it reloaded.
         await self._tell(self._newest)
+
+    async def _left(self) -> int:
+        """How many workers still finish what they have."""
+        with contextlib.suppress(Away):
+            return len(await self._haproxy.old_workers())
+        return 0
 
     def _process_slots(self) -> int:
         """How many slots the running HAProxy has."""

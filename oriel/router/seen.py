@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from oriel.router.render import MAPS, Stamp
+from oriel.router.maps import MAPS
+from oriel.router.places import Stamp
 from oriel.router.tls import SeenTls
 
 _MAP_LINE = re.compile(rf"([0-9]+) \((?:[^()]*/)?({'|'.join(MAPS)})\.[0-9a-f]+\.map\) ", re.ASCII)

@@ -5,7 +5,10 @@ Lines of haproxy.cfg, for `render`. A cookie can only ask for a server of the ap
 
 from __future__ import annotations
 
+from oriel.router.settings import Settings
+
 COOKIE = "oriel-session-affinity"
+
 
 RECOGNISED = (
     "  # A client of a sticky app asks for the dyno that it had.",
@@ -20,13 +23,27 @@ SERVED = "  use-server %[var(txn.stuck)] if { var(txn.stuck) -m found }\n"
 _RULE = "  http-after-response"
 _NAMED = "if { var(txn.cookie) -m found }"
 
-TOLD = (
-    # The client has none, or its dyno is gone; HAProxy's own answers name nobody.
-    f"{_RULE} set-var(txn.cookie) srv_name if sticky {{ srv_name -m found }}"
-    " !{ var(txn.own) -m found } !{ srv_name,strcmp(txn.stuck) eq 0 }",
-    f'{_RULE} add-header Set-Cookie "{COOKIE}=%[var(txn.cookie)]; Path=/; HttpOnly" {_NAMED}',
-    # A cache must not give one client's dyno to others.
-    f"{_RULE} set-header Cache-Control private {_NAMED}"
-    " !{ res.hdr(cache-control) -m sub private no-store }",
-)
-"""In the frontend, behind what marks HAProxy's own answers."""
+
+def secured(settings: Settings) -> list[str]:
+    """In the frontend, behind what tells a dyno how its client came: such a cookie goes by TLS."""
+    if not (settings.web_tls or settings.trusted):
+        return []
+    return [
+        "  http-request set-var(txn.secure) 'str(; Secure)' if sticky"
+        " { req.hdr(x-forwarded-proto) https }"
+    ]
+
+
+def told(settings: Settings) -> list[str]:
+    """In the frontend, behind what marks HAProxy's own answers."""
+    secure = "%[var(txn.secure)]" if secured(settings) else ""
+    return [
+        # The client has none, or its dyno is gone; HAProxy's own answers name nobody.
+        f"{_RULE} set-var(txn.cookie) srv_name if sticky {{ srv_name -m found }}"
+        " !{ var(txn.own) -m found } !{ srv_name,strcmp(txn.stuck) eq 0 }",
+        f'{_RULE} add-header Set-Cookie "{COOKIE}=%[var(txn.cookie)]; Path=/; HttpOnly{secure}"'
+        f" {_NAMED}",
+        # A cache must not give one client's dyno to others.
+        f"{_RULE} set-header Cache-Control private {_NAMED}"
+        " !{ res.hdr(cache-control) -m sub private no-store }",
+    ]

@@ -32,6 +32,7 @@ GLOBAL = (
 )
 
 KNOWN = (
+    "  tcp-request session set-var(sess.secure) ssl_fc",
     # Once for each connection, and not for each request; its handshake is done by then.
     "  tcp-request session set-var-fmt(sess.tls)"
     " ' tls_version=%[ssl_fc_protocol,regsub(^TLSv,tls)]' if { ssl_fc }",

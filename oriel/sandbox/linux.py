@@ -24,7 +24,7 @@ MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 
 _PR_SET_PDEATHSIG = 1
-_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
+_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 2, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _CLOSE_RANGE = 436  # the same number on every architecture
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -102,6 +102,19 @@ def keep_capability(number: int) -> None:
     _check(_libc.capset(header, sets), "capset")
     raised = _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, ctypes.c_ulong(number), 0, 0)
     _check(raised, "prctl")
+
+
+def drop_ambient() -> None:
+    """Programs that are executed from here on get no capability of this process by themselves."""
+    _check(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "prctl")
+
+
+def has_capability(number: int) -> bool:
+    """Whether this process has a capability (one of the first 32)."""
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)()
+    _check(_libc.capget(header, sets), "capget")
+    return bool(sets[1] & 1 << number)
 
 
 def boot_id() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from oriel.control import errors
+from oriel.logplex.holding import told
 
 LINE = (
     'sock=client at=warning code=H27 desc="Client Request Interrupted" method=GET path="{path}"'
@@ -25,7 +26,7 @@ def test_codes_are_counted_with_first_last_dynos_and_a_path() -> None:
             line("t3", "router", LINE.format(path="/b", dyno="web.2")),
             line("t3", "router", 'at=info method=GET path="/ code=H10 desc=x"'),
             line("t4", "web.1", "Error R14 (Memory quota exceeded)"),
-            line("t5", "logplex", "Error L12 (Local buffer overflow) -> 3 lines"),
+            line("t5", "logplex", told(3, 0, "the disk took nothing")),
             line("t6", "api", "Config add Error R99 (x) by ned"),
         ],
     )
@@ -34,6 +35,7 @@ def test_codes_are_counted_with_first_last_dynos_and_a_path() -> None:
     assert (h27.count, h27.first, h27.last, h27.path) == (3, "t1", "t3", "/b")
     assert h27.description == "Client Request Interrupted"
     assert dict(h27.dynos) == {"web.1": 1, "web.2": 2}
+    assert l12.description == "Local buffer overflow"
     assert (dict(r14.dynos), r14.path, dict(l12.dynos)) == ({"web.1": 1}, "", {})
 
 

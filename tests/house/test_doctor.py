@@ -1,18 +1,22 @@
 """What `oriel doctor` makes of a machine: a table of machines and what it says of them."""
 
 import json
+import socket
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from oriel.clock import SystemClock
-from oriel.house import doctor, probes
+from oriel.house import doctor, edge_probes, probes
 from oriel.house.commands import doctor as command
-from oriel.house.doctor import Finding
-from oriel.house.probes import Machine, Port
+from oriel.house.edge_probes import Lines, Port, Shown
+from oriel.house.findings import Finding
+from oriel.house.probes import Machine
 from oriel.lexicon import Address
+from tests.certificates.making import pair
 
 GIB = 1024**3
 API = Address("127.0.0.1", 5050)
@@ -47,6 +51,11 @@ WELL = Machine(
     forward_policy=None,
     ports=(Port("--api", API),),
 )
+LOST = Lines({"a": 0, "b": 3})
+UNREAD = Lines({"a": 0}, {"bad heads": 4, "too slow": 0}, "noon from ::1")
+FAR = (Shown("x", 20.9), Shown("y", 90.0))
+NEAR, OVER, ODD = Shown("a.x", 13.9), Shown("b.x", -0.1), Shown("c.x", None)
+TWINS = (Port("--api", API), Port("--web-tls", API))
 PLAIN_USER = replace(WELL, root=False, staging="userns")
 NO_SANDBOX = replace(WELL, user_namespaces=False, sandbox_why=("bubblewrap failed.",))
 
@@ -86,6 +95,16 @@ TABLE = [
         "0.4.1 is too old; 0.8",
         "apt-get",
     ),
+    (
+        replace(WELL, programs={**WELL.programs, "haproxy": "2.4.24"}),
+        "haproxy",
+        "fail",
+        "2.4.24 is too old; 2.6.5 is needed.",
+        "Debian 12",
+    ),
+    (replace(WELL, programs={**WELL.programs, "haproxy": "2.6.4"}), "haproxy", "fail", "old", "D"),
+    (replace(WELL, programs={**WELL.programs, "haproxy": "2.6.5"}), "haproxy", "ok", "2.6.5", ""),
+    (replace(WELL, programs={**WELL.programs, "haproxy": "2.8"}), "haproxy", "ok", "2.8", ""),
     (
         replace(WELL, programs={**WELL.programs, "git": ""}),
         "git",
@@ -191,6 +210,28 @@ TABLE = [
         "Type x.",
     ),
     (replace(WELL, ports=(Port("--api", API, ours=True),)), "port 5050", "ok", "own", ""),
+    (replace(WELL, ports=TWINS), "ports", "fail", "same port", "--web-tls 127.0.0.1:5051"),
+    (replace(WELL, router_refused="bad\nmore"), "router", "fail", "before serves: bad.", "refused"),
+    (replace(WELL, router_lines=LOST), "router lines", "warn", "start: 3 by b.", "rmem"),
+    (replace(WELL, router_lines=Lines({"a": 0})), "router lines", "ok", "No line", ""),
+    (replace(WELL, router_lines=UNREAD), "requests", "ok", "4 bad heads since the start; the", ""),
+    (replace(WELL, router_lines=UNREAD), "requests", "ok", "bad one at noon from ::1.", ""),
+    (replace(WELL, certificates=FAR), "certificates", "ok", "2 shown; the first ends in 20", ""),
+    (
+        replace(WELL, certificates=(*FAR, NEAR)),
+        "certificates",
+        "warn",
+        "a.x in 13 days.",
+        "certs:up",
+    ),
+    (
+        replace(WELL, certificates=(OVER, NEAR, *[NEAR] * 4)),
+        "certificates",
+        "fail",
+        "b.x has ended; a.x in 13 days; a.x in 13 days, and 3 more.",
+        "certs:auto",
+    ),
+    (replace(WELL, certificates=(*FAR, ODD)), "certificates", "warn", "the one for c.x.", "up"),
     (replace(WELL, forward_policy="DROP"), "forwarding", "warn", "drops", "iptables -I FORWARD"),
     (replace(WELL, docker=True), "forwarding", "warn", "Docker", "iptables -S FORWARD"),
 ]
@@ -241,11 +282,58 @@ def test_the_file_system_of_a_path() -> None:
 
 @pytest.mark.real
 def test_it_looks_at_this_machine(short_path: Path) -> None:
-    machine = probes.look(
-        short_path / "data", API, Address("127.0.0.1", 8080), SystemClock(), {"PATH": "/usr/bin"}
-    )
+    places = (("--api", API), ("--web", Address("127.0.0.1", 8080)))
+    machine = probes.look(short_path / "data", places, SystemClock(), {"PATH": "/usr/bin"})
     assert machine.pidfd
     assert all(isinstance(finding, Finding) for finding in doctor.judge(machine))
+
+
+def test_certificates_are_read_from_what_haproxy_starts_from(tmp_path: Path) -> None:
+    now = SystemClock().wall()
+    router = tmp_path / "router"
+    router.mkdir()
+    chain, key = pair(now, "a.example.com", ends=timedelta(days=10))
+    (router / "cert.1.pem").write_text(key + chain)
+    (router / "cert.2.pem").write_text("nonsense")
+    (router / "certs.0.list").write_text(
+        f"{router}/fallback.0.pem apps.x\n"
+        f"{router}/cert.1.pem a.example.com *.b.x\n"
+        f"{router}/cert.2.pem c.x\n"
+    )
+    (router / "haproxy.cfg").write_text(
+        f"  bind :443 ssl crt {router}/fallback.0.pem crt-list {router}/certs.0.list alpn h2\n"
+    )
+    (tmp_path / "api.pem").write_text(chain)
+    api, first, second = edge_probes.shown(tmp_path, now, str(tmp_path / "api.pem"))
+    assert api.to == f"the API ({tmp_path}/api.pem)"
+    assert (first.to, second) == ("a.example.com, *.b.x", Shown("c.x", None))
+    assert api.days_left == first.days_left
+    assert 9.9 < (first.days_left or 0) <= 10
+    assert edge_probes.shown(tmp_path / "nowhere", now, None) == ()
+
+
+@pytest.mark.real
+def test_it_tries_where_the_flags_say(short_path: Path) -> None:
+    def findings(*flags: str) -> dict[str, str]:
+        done = CliRunner().invoke(
+            command, ["--data", str(short_path / "data"), "--json", *flags], catch_exceptions=False
+        )
+        return {row["name"]: row["state"] for row in json.loads(done.stdout)}
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = findings("--web-tls", f"127.0.0.1:{port}", "--rendezvous", "127.0.0.1:0")
+        assert found[f"port {port}"] == "fail"
+        assert {name for name in found if name.startswith("port ")} == {
+            "port 5050",
+            "port 8080",
+            f"port {port}",
+        }
+        found = findings("--web", f"127.0.0.1:{port}", "--web-tls", "")
+        assert found[f"port {port}"] == "fail"
+        assert "port 8080" not in found
 
 
 @pytest.mark.real

@@ -1,7 +1,6 @@
 """What `oriel up` refuses before it starts anything: one sentence, and what to type."""
 
 import os
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ from oriel import faults
 from oriel.house import preflight
 from oriel.house.control import loopback_ports
 from oriel.house.layout import Layout
-from oriel.lexicon import Address
 from oriel.sandbox import Capabilities
 
 
@@ -71,31 +69,6 @@ def test_a_lock_left_by_a_dead_process_is_free(short_path: Path) -> None:
     layout = preflight.make_data_directory(short_path / "data")
     layout.lock.write_text("4194999\n")
     os.close(preflight.take_lock(layout))
-
-
-@pytest.mark.parametrize(
-    ("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)]
-)
-def test_a_port_in_use_names_another(host: str, family: socket.AddressFamily) -> None:
-    with socket.socket(family) as taken:
-        try:
-            taken.bind((host, 0))
-        except OSError:
-            pytest.skip("no IPv6 here")
-        taken.listen()
-        address = Address(host, taken.getsockname()[1])
-        with pytest.raises(faults.Conflict, match="in use") as refused:
-            preflight.refuse_used_port(address, "--web")
-    assert f"oriel up --web {Address(host, address.port + 1)}" in refused.value.hint
-    preflight.refuse_used_port(address, "--web")
-
-
-@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
-def test_an_address_of_another_machine_is_refused(host: str) -> None:
-    with pytest.raises(faults.Invalid) as refused:
-        preflight.refuse_used_port(Address(host, 5050), "--api")
-    assert "--api" in refused.value.message
-    assert "oriel up --api" in refused.value.hint
 
 
 @pytest.mark.parametrize(

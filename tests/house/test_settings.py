@@ -93,6 +93,10 @@ def test_without_flags_it_listens_on_loopback() -> None:
         (Flags(database="mysql://x/y"), "--database"),
         (Flags(database="oriel.db"), "--database"),
         (Flags(web="8080"), "--web"),
+        (Flags(trust_proxy=("10.0.0.0/8", "proxy.example.com")), "proxy.example.com"),
+        (Flags(trust_proxy=("10.0.0.0/33",)), "10.0.0.0/33"),
+        (Flags(trust_proxy=("fe80::1%} or { always_true/64",)), "fe80::1%}"),
+        (Flags(trust_proxy=("10.0.0.1 } or { src 0.0.0.0/0",)), "10.0.0.1 }"),
     ],
 )
 def test_bad_flags_are_one_sentence_and_what_to_type(flags: Flags, sentence: str) -> None:
@@ -187,3 +191,25 @@ def test_isolation_is_kept_and_what_is_none_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(faults.Invalid, match="--isolation 'docker'"):
         settings.settle(Flags(isolation="docker"), None, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        (("10.0.0.0/8",), ("10.0.0.0/8",)),
+        (("10.0.0.1/8",), ("10.0.0.0/8",)),
+        (("192.0.2.7",), ("192.0.2.7/32",)),
+        (("2001:DB8::/32", "::1"), ("2001:db8::/32", "::1/128")),
+        ((" 10.0.0.0/8 ", "", "10.0.0.0/8"), ("10.0.0.0/8", "10.0.0.0/8")),
+        (("",), ()),
+        ((), ("198.51.100.0/24",)),
+    ],
+)
+def test_trusted_proxies_are_networks_in_one_form(
+    typed: tuple[str, ...], kept: tuple[str, ...]
+) -> None:
+    before = settings.settle(Flags(trust_proxy=("198.51.100.0/24",)), None, DATA)
+    made = settings.settle(Flags(trust_proxy=typed), before, DATA)
+    assert made.trust_proxy == kept
+    assert Settings.from_json(made.to_json()).trust_proxy == kept
+    assert (made.digest() == before.digest()) == (made == before)

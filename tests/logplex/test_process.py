@@ -232,8 +232,11 @@ def test_router_lines_wait_in_the_socket_while_logplex_is_dead(plex: Plex) -> No
         assert status["router"] == {  # type: ignore[comparison-overlap]
             "port": status["router"]["port"],  # type: ignore[index]
             "kept": 300,
+            "waiting": 0,
             "unknown_channel": 1,
-            "nobody": 0,
+            "heads_bad": 0,
+            "heads_slow": 0,
+            "heads_cut": 0,
             "malformed": 1,
             "kernel_dropped": 0,
             "disk_dropped": 0,

@@ -1,5 +1,5 @@
-"""The rows `domains*`, `certs*` and `features*` of heroku-cli-contract 2.6, for real; and that what
-they say is so: requests and handshakes meet what was asked for."""
+"""The rows `domains*`, `certs*`, `features*` and `maintenance*` of heroku-cli-contract 2.6, run for
+real, and that what they say is so: requests and handshakes meet what was asked for."""
 
 from __future__ import annotations
 
@@ -142,3 +142,37 @@ def test_features(heroku: Heroku, oriel: Place) -> None:
     eventually(lambda: plain(oriel, "moved.localhost") == 301, "http is sent on")
     heroku("features:disable", "https-redirect", "-a", "moved")
     eventually(lambda: plain(oriel, "moved.localhost") == 200, "it is not any more")
+
+
+def test_other_scripts_and_what_is_refused(heroku: Heroku, oriel: Place) -> None:
+    oriel.app("spelt")
+    heroku("domains:add", "bücher.example", "-a", "spelt")
+    rows = heroku("domains", "--csv", "-a", "spelt").out.splitlines()
+    assert "xn--bcher-kva.example,ALIAS or ANAME,spelt.localhost," in rows
+    for words, said in (
+        (("domains:add", "x.localhost"), "is the platform's own"),
+        (("domains:info", "nowhere.example.com"), "Couldn't find that domain."),
+        # It puts the name into the URL as it is, so that only letters of ASCII do.
+        (("domains:update", "xn--bcher-kva.example", "--cert", "no"), "find that certificate."),
+        (("certs:info",), "spelt has no SSL certificates"),
+        (("certs:auto:refresh",), "Automatic certificates are off for spelt."),
+        (("features:enable", "none"), "There is no feature none."),
+    ):
+        ended = heroku(*words, "-a", "spelt", check=False)
+        assert ended.code != 0, words
+        assert said in " ".join(ended.err.replace("›", " ").split()), (words, ended.err)
+
+
+def test_maintenance_is_what_visitors_meet(heroku: Heroku, oriel: Place) -> None:
+    oriel.app("resting", "one")
+    host = "resting.localhost"
+    eventually(lambda: plain(oriel, host) == 200, "it serves")
+    heroku("maintenance:on", "-a", "resting")
+    eventually(lambda: plain(oriel, host) == 503, "visitors get the page")
+    assert "Offline for maintenance" in oriel.platform.get(host)[1]
+    eventually(
+        lambda: "code=H80" in heroku("logs", "--ps", "router", "-n", "5", "-a", "resting").out,
+        "the log says so",
+    )
+    heroku("maintenance:off", "-a", "resting")
+    eventually(lambda: plain(oriel, host) == 200, "it serves again")

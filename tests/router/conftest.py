@@ -173,12 +173,20 @@ class House:
     def reload(self) -> None:
         """As the router does, through the master's socket; returns when the new worker answers."""
         before = self.worker()
+        until(lambda: self._tries_to_reload(), "the master listens")
+        until(lambda: self._answers() and self.worker() != before, "it is reloaded")
+
+    def _tries_to_reload(self) -> bool:
+        # After a start or a reload the master listens a moment later than its worker.
         with socket.socket(socket.AF_UNIX) as asker:
-            asker.connect(str(self.run / "master.sock"))
+            try:
+                asker.connect(str(self.run / "master.sock"))
+            except OSError:
+                return False
             asker.sendall(b"reload\n")
             while asker.recv(65536):
                 pass
-        until(lambda: self._answers() and self.worker() != before, "it is reloaded")
+            return True
 
     def start_proxy(self) -> int:
         """As `oriel up` does; the worker's pid once it answers."""
@@ -220,6 +228,14 @@ class House:
             while piece := asker.recv(65536):
                 answer += piece
             return answer.decode()
+
+    def ask_master(self, line: str) -> str:
+        """Of the master; while it is not there yet, nothing."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as asker:
+            asker.connect(str(self.run / "master.sock"))
+            asker.sendall(f"{line}\nquit\n".encode())
+            return asker.makefile("rb").read().decode()
+        return ""
 
     def dyno(self, says: str, host: str = "127.0.0.1") -> Dyno:
         self._dynos.append(Dyno(says, host))
@@ -282,7 +298,10 @@ class House:
 
     def line(self) -> str:
         """The next router line, as it is stored: its data and message."""
-        frame = whole(self.log.recv(65536).rstrip(b"\n")).decode()
+        frame = "Proxy web stopped"
+        while "Proxy web stopped" in frame:
+            # What HAProxy says of itself at each reload; it names no channel.
+            frame = whole(self.log.recv(65536).rstrip(b"\n")).decode()
         match = re.fullmatch(r"<(\d+)>1 \S+ oriel router \d+ - (\[.*?\]) (.*)\n", frame, re.DOTALL)
         assert match, frame
         return re.sub(r' own="[^"]*" n="\d+"\]', "]", match[2]) + f" {match[3]}"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oriel.router import changes
-from oriel.router.render import Places, Stamp
+from oriel.router.places import Places, Stamp
 from oriel.router.seen import Process, Seen, SeenServer
 from oriel.router.table import AppRoute, RouteTable, Server
 

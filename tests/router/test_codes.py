@@ -67,6 +67,7 @@ def test_one_address_that_takes_too_many_connections_is_refused_H22(house: House
     with open_requests(house, 3):
         answer = house.get("foo.localhost")
         assert answer.status == 503
+        assert "Application error" in answer.body
         assert 'at=error code=H22 desc="Connection limit reached"' in house.line()
     until(lambda: house.get("foo.localhost").status == 200, "there is room again")
 
@@ -137,7 +138,9 @@ def test_what_a_client_gets_wrong_is_H26(
         if body:
             time.sleep(0.1)
             door.sendall(body)
-        assert door.recv(65536).startswith(b"HTTP/1.1 %d " % status)
+        answer = door.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert b"<h1>Application error</h1>" in answer
     assert f'at=error code=H26 desc="Request Error" cause="{cause}"' in (line := house.line())
     assert f" status={status} " in line
 

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import socket
-import subprocess
-import sys
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -18,39 +13,9 @@ import pytest
 from oriel.house.router_socket import open_socket
 
 from .conftest import House, app, table, until
+from .plex import Logplex
 
 pytestmark = pytest.mark.real
-
-
-class Logplex:
-    """A logplex that inherits the router's socket, started again whenever it is killed."""
-
-    def __init__(self, data: Path, sock: socket.socket) -> None:
-        self.data, self.sock = data, sock
-        (data / "channels" / "channel-foo").mkdir(parents=True)
-        self.start()
-
-    def start(self) -> None:
-        number = self.sock.fileno()
-        argv = [sys.executable, "-P", "-m", "oriel.logplex.process", "--data", str(self.data)]
-        self.process = subprocess.Popen([*argv, "--router-fd", str(number)], pass_fds=(number,))
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def status(self) -> dict[str, int]:
-        with socket.socket(socket.AF_UNIX) as door:
-            door.connect(str(self.data / "run" / "logplex.sock"))
-            door.sendall(b'{"op":"status"}\n')
-            said: dict[str, int] = json.loads(door.makefile().readline())["router"]
-            return said
-
-    def stored(self) -> Counter[int]:
-        found: Counter[int] = Counter()
-        for path in sorted((self.data / "channels" / "channel-foo").glob("*.log")):
-            found.update(map(int, re.findall(rb'path="/n/(\d+)"', path.read_bytes())))
-        return found
 
 
 class Client(threading.Thread):
@@ -148,6 +113,7 @@ def test_lines_of_a_killed_turn_are_stored_once(tmp_path: Path) -> None:
     from oriel.logplex.catch import Catch
     from oriel.logplex.datagrams import Datagrams
     from oriel.logplex.limits import Limits
+    from oriel.logplex.losses import Losses
     from oriel.logplex.shelf import Shelf
 
     def line(channel: str, number: int) -> bytes:
@@ -173,7 +139,8 @@ def test_lines_of_a_killed_turn_are_stored_once(tmp_path: Path) -> None:
                 sender.sendto(each, sock.getsockname())
                 caught.take(sock)
             caught.close()
-            reader = Datagrams(sock.dup(), shelf, limits, clock, Catch(data / "catch", "boot"))
+            again, losses = Catch(data / "catch", "boot"), Losses(data / "losses", "boot")
+            reader = Datagrams(sock.dup(), shelf, limits, clock, again, losses)
             reader.start()
             reader.close()
         for name in ("a", "b"):

@@ -70,3 +70,31 @@ def test_programs_get_the_form_of_the_apis_errors(name: str) -> None:
     assert told["request_id"] == "0123"
     assert list(told) == ["id", "message", "request_id"]
     assert told["id"] == PAGES[name].id
+
+
+def luminance(colour: str) -> float:
+    """Relative, by WCAG 2."""
+    short = colour if len(colour) == 7 else "#" + "".join(2 * each for each in colour[1:])
+    parts = [int(short[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = [
+        each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in parts
+    ]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_can_be_read_in_the_light_and_in_the_dark(name: str) -> None:
+    light, dark = (
+        dict(re.findall(r"--(\w+):(#\w+)", theme))
+        for theme in re.findall(r":root\{([^}]*)\}", halves()[f"html:{name}"].before)
+    )
+    assert set(light) == set(dark)
+    for theme in (light, dark):
+        assert contrast(theme["ink"], theme["card"]) >= 7
+        assert contrast(theme["soft"], theme["card"]) >= 4.5
+        assert contrast(theme["tint"], theme["card"]) >= 3

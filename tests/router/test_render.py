@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from oriel.router import Listen, Server
+from oriel.router.frontend import bind_addresses
 from oriel.router.haproxy import program
-from oriel.router.render import Places, Settings, Stamp, bind_addresses, render
+from oriel.router.places import Places, Stamp
+from oriel.router.render import render
+from oriel.router.settings import Settings
 from oriel.router.table import RouteTable
 
 from .conftest import app, table
@@ -22,6 +26,7 @@ SETTINGS = Settings(
     web=(Listen("", 8080), Listen("127.0.0.1", 8081), Listen("::1", 8081)),
     log_port=5140,
     user="haproxy",
+    onward_key="0123456789abcdef" * 2,
 )
 TABLE = table(
     app(
@@ -65,14 +70,30 @@ def test_routes_change_no_layout_and_settings_do() -> None:
     assert render(TABLE, PLACES, other).stamp.layout != stamp.layout
 
 
+def test_an_haproxy_that_can_has_a_limit_of_its_own_once_an_answer_begins() -> None:
+    rule = "  http-response set-timeout server 55000ms\n"
+    plain = render(TABLE, PLACES, SETTINGS)
+    newer = render(TABLE, PLACES, replace(SETTINGS, rolling=True))
+    assert newer.stamp != plain.stamp
+    told = newer.config.replace(str(newer.stamp), str(plain.stamp))
+    assert told.count(rule) == 1
+    assert told.replace(rule, "") == plain.config
+
+
 @pytest.mark.parametrize("path", ["relative", "/with space", "/quote'", '/quote"', "/a#b", "/a\nb"])
 def test_a_path_that_would_need_quoting_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="absolute"):
         Settings(Path(path), Path("/x"), (Listen("", 1),), 1)
 
 
+@pytest.mark.parametrize("network", ["10.0.0.0/8 }", "10.0.0.1/8", "::%} or { always_true/64", ""])
+def test_a_proxy_that_is_no_network_is_refused(network: str) -> None:
+    with pytest.raises(ValueError, match="scope|host bits|appear"):
+        Settings(Path("/d"), Path("/x"), (Listen("", 1),), 1, trusted=(network,))
+
+
 def test_where_it_binds() -> None:
-    assert bind_addresses(Listen("", 80)) == ("[::]:80 v4v6",)
+    assert bind_addresses(Listen("", 80)) == ("0.0.0.0:80", "[::]:80 v6only")
     assert bind_addresses(Listen("localhost", 80)) == ("127.0.0.1:80",)
     assert bind_addresses(Listen("::1", 80)) == ("[::1]:80",)
 

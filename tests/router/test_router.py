@@ -9,7 +9,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -115,6 +115,50 @@ def test_each_mode_has_its_page_and_its_line(
     assert told["request_id"] in house.line()
 
 
+@pytest.mark.parametrize(
+    ("host", "reached", "shown"),
+    [
+        ("www.example.com", "foo", "www.example.com"),
+        ("WWW.Example.COM", "foo", "www.example.com"),
+        ("www.example.com.", "foo", "www.example.com"),
+        ("www.example.com:8080", "foo", "www.example.com"),
+        ("WWW.example.com.:443", "foo", "www.example.com"),
+        ("Any.Example.com.:80", "bar", "any.example.com"),
+        ("xn--bcher-kva.example", "foo", "xn--bcher-kva.example"),
+        ("example.com", "", ""),
+        ("[::1]", "", ""),
+        ("[::1]:8080", "", ""),
+        ("[2001:DB8::1]:8080", "", ""),
+        ("127.0.0.1:8080", "", ""),
+        ("www.example.com..", "foo", "www.example.com"),
+        ("-", "", ""),
+        ("*.example.com", "bar", "*.example.com"),
+        ("www.example.com:0:1", "", ""),
+    ],
+)
+def test_a_host_however_it_is_written(names: House, host: str, reached: str, shown: str) -> None:
+    answer = names.get(host)
+    if not reached:
+        assert answer.status in (400, 404), answer.body
+        return
+    assert (answer.status, answer.body) == (200, reached)
+    assert f" host={shown} " in names.line()
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One HAProxy for many hosts."""
+    house = House(tmp_path_factory.mktemp("names"))
+    hosts = ("www.example.com", "xn--bcher-kva.example")
+    foo = app("foo", house.server(house.dyno("foo")), hosts=hosts)
+    bar = app("bar", house.server(house.dyno("bar")), hosts=("*.example.com",))
+    try:
+        served(house, table(foo, bar))
+        yield house
+    finally:
+        house.close()
+
+
 def test_a_host_of_no_app_gets_a_page_and_no_line(house: House) -> None:
     served(house, table(app("foo", house.server(house.dyno("x")))))
     for host in ("bar.localhost", "foo.localhost.example.com", "127.0.0.1", ""):
@@ -147,6 +191,18 @@ def test_a_dyno_that_misbehaves(house: House, path: str, status: int, said: str)
     line = house.line()
     assert said in line
     assert " dyno=web.1 connect=" in line
+    if "code=" in said and status >= 500:
+        is_a_page(house, answer.split(b"\r\n\r\n", 1)[1].decode(), line, path)
+
+
+def is_a_page(house: House, body: str, line: str, path: str = "/") -> None:
+    """What the visitor got is the router's page for an error, and programs get it as JSON."""
+    request_id = re.search(r"request_id=(\S+)", line)[1]  # type: ignore[index]
+    assert "<h1>Application error</h1>" in body
+    assert f"<code>{request_id}</code>" in body
+    told = json.loads(house.get("foo.localhost", path, Accept="application/json").body)
+    assert told["id"] == "application_error"
+    assert f"request_id={told['request_id']} " in house.line()
 
 
 def test_a_dyno_that_is_gone_is_quarantined_and_tried_again(house: House) -> None:
@@ -157,11 +213,13 @@ def test_a_dyno_that_is_gone_is_quarantined_and_tried_again(house: House) -> Non
     assert "at=info" in house.line()
     gone.close()
     begun = time.monotonic()
-    assert house.get("foo.localhost").status == 503
+    refused = house.get("foo.localhost")
+    assert refused.status == 503
     assert time.monotonic() - begun < 1
     line = house.line()
     assert 'at=error code=H21 desc="Backend connection refused"' in line
     assert re.search(r"dyno=web\.1 connect=\d+ms service= status=503 ", line)
+    is_a_page(house, refused.body, line)
     assert house.get("foo.localhost").status == 503
     line = house.line()
     assert 'at=error code=H99 desc="Platform error"' in line
@@ -175,8 +233,10 @@ def test_a_dyno_that_stops_accepting_is_H19(house: House) -> None:
     with house.deaf(full=False) as (server, fill):
         served(house, table(app("foo", server)), connect_timeout_s=0.3)
         fill()
-        assert house.get("foo.localhost").status == 503
+        answer = house.get("foo.localhost")
+        assert answer.status == 503
         line = house.line()
+        is_a_page(house, answer.body, line)
     assert 'at=error code=H19 desc="Backend connection timeout"' in line
     assert re.search(r"dyno=web\.1 connect=[3-9]\d\dms service= status=503 ", line)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oriel.router import seen
-from oriel.router.render import Stamp
+from oriel.router.places import Stamp
 from oriel.router.seen import Process, SeenServer
 
 INFO = """Name: HAProxy

@@ -24,7 +24,9 @@ from oriel.clock import SystemClock
 from oriel.lexicon import Malformed
 from oriel.router import AppRoute, Certificate, Listen, Router, RouteTable, tls
 from oriel.router.haproxy import program
-from oriel.router.render import Places, Settings, render
+from oriel.router.places import Places
+from oriel.router.render import render
+from oriel.router.settings import Settings
 
 from .conftest import House, app, free_port, table
 
@@ -352,6 +354,38 @@ def test_the_dyno_and_the_line_know_of_tls(secure: Secure, trusted: Authority) -
                 capture_output=True, stdin=subprocess.DEVNULL, text=True,
             )  # fmt: skip
             assert "Cipher is (NONE)" in old.stdout
+
+    asyncio.run(story())
+
+
+@pytest.mark.real
+def test_a_sticky_cookie_that_came_by_tls_goes_by_tls_alone(
+    secure: Secure, trusted: Authority
+) -> None:
+    house = secure.house
+    foo = app("foo", house.server(house.dyno("hello")), hosts=("www.example.com",), sticky=True)
+    first = RouteTable((foo,), (), certificate(trusted, "apps.x"))
+
+    async def story() -> None:
+        async with secure.running(first, trusted=("127.0.0.2/32",)):
+            said = await asyncio.to_thread(secure.get, "www.example.com")
+            assert re.search(
+                r"set-cookie: \S+; Path=/; HttpOnly; Secure\r?$", said, re.MULTILINE
+            ), said
+            for address, headers, secured in (
+                ("127.0.0.1", b"", False),
+                ("127.0.0.1", b"X-Forwarded-Proto: https\r\n", False),
+                ("127.0.0.2", b"X-Forwarded-Proto: https\r\n", True),
+                ("127.0.0.2", b"", False),
+            ):
+                asked = b"GET / HTTP/1.0\r\nHost: www.example.com\r\n%s\r\n" % headers
+                with socket.create_connection(
+                    ("127.0.0.1", house.port), 5, source_address=(address, 0)
+                ) as door:
+                    door.sendall(asked)
+                    answer = door.recv(65536)
+                assert b"; Path=/; HttpOnly" in answer
+                assert (b"; Secure" in answer) == secured, (address, headers)
 
     asyncio.run(story())
 

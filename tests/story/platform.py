@@ -6,6 +6,7 @@ asked for until it is, or until a deadline says what was seen last.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -360,6 +361,26 @@ class Platform:
             self.up.wait()
         else:
             os.kill(self.pid(name), signal.SIGKILL)
+
+    def reload_haproxy(self) -> None:
+        """As control does when there are more apps than slots; back when the new worker serves."""
+        master = str(self.data / "run" / "haproxy-master.sock")
+
+        def workers() -> str:
+            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as door:
+                door.connect(master)
+                door.sendall(b"show proc\nquit\n")
+                shown = door.makefile("rb").read().decode()
+                return shown.partition("# workers")[2].partition("# old workers")[0]
+            return ""
+
+        before = eventually(workers, what="the master answers").split()[0]
+        with socket.socket(socket.AF_UNIX) as door:
+            door.connect(master)
+            door.sendall(b"reload\n")
+            while door.recv(4096):
+                pass
+        eventually(lambda: (workers().split() or [before])[0] != before, what="a new worker")
 
     def set_up(self, email: str) -> User:
         """Make the owner with the setup token."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -111,3 +112,39 @@ def test_slow_requests_and_websockets_end_on_their_old_dyno(rick: User, preboot:
     asyncio.run(story())
     is_up(app, 1)
     assert not any("R12" in line for line in app.logs("--ps", "web.1"))
+
+
+def test_reloads_of_haproxy_in_the_middle_of_a_deploy(rick: User) -> None:
+    """What is under way ends where it began; what waits for the new dyno reaches it."""
+    app = running(rick, "reloaded", 1, preboot=False)
+    port, host = rick.platform.web_port, f"{app.name}.localhost"
+
+    async def story() -> None:
+        slow = [asyncio.create_task(Client(port, host).once(f"/slow?{s}")) for s in (3, 4)]
+        socket = WebSocket(port, host)
+        await socket.open()
+        await asyncio.to_thread(rick.platform.reload_haproxy)
+        files = abrupt("two")
+        app.commit({**files, "server.py": "import time; time.sleep(3)\n" + files["server.py"]})
+        push = asyncio.create_task(asyncio.to_thread(app.push))
+        visits = []
+        reloaded = 0.0
+        while not push.done() or not await answered(visits, "two web.1"):
+            assert await socket.echoes(b"still")
+            # A connection each: one that is kept may be closed in the moment in which it is used.
+            visits.append(asyncio.create_task(Client(port, host).once("/")))
+            await asyncio.sleep(0.1)
+            if time.monotonic() - reloaded > 1:
+                await asyncio.to_thread(rick.platform.reload_haproxy)
+                reloaded = time.monotonic()
+        # Nothing is sent to the dyno that leaves, whatever worker of HAProxy has the request.
+        seen = Counter(await asyncio.gather(*visits))
+        assert set(seen) <= {(200, "one web.1"), (200, "two web.1")}, seen
+        assert await asyncio.gather(*slow) == [(200, "one web.1")] * 2
+        await asyncio.wait_for(socket.ended(), 30)
+
+    async def answered(visits: list[asyncio.Task[tuple[int, str]]], text: str) -> bool:
+        return any(each.done() and each.result()[1] == text for each in visits)
+
+    asyncio.run(story())
+    is_up(app, 1)

@@ -57,6 +57,8 @@ def certs(app: str | None, remote: str | None, as_json: bool) -> None:
         for each in found
     ]
     render.emit(render.table(columns, rows))
+    for each in found:
+        _warn(each, f"{each['name']}: ")
 
 
 @click.command(epilog=example("oriel certs:add server.crt server.key"))
@@ -287,9 +289,9 @@ def _done(made: dict[str, Any], now: datetime) -> None:
     _warn(made)
 
 
-def _warn(it: dict[str, Any]) -> None:
+def _warn(it: dict[str, Any], head: str = "") -> None:
     for warning in (it.get("oriel") or {}).get("warnings") or ():
-        terminal.complain(f"Warning: {warning}")
+        terminal.complain(f"Warning: {head}{warning}")
 
 
 def _facts(it: dict[str, Any], now: datetime) -> list[tuple[str, str]]:

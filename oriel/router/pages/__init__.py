@@ -27,6 +27,9 @@ class Page:
     message: str
     hint: str
     tint: str
+    """The drawing's colour, on white."""
+    dark: str
+    """The same where the visitor wants dark pages."""
     drawing: str
     head: str = ""
 
@@ -47,6 +50,7 @@ PAGES: Mapping[str, Page] = {
         "Please try again in a moment.",
         hint="Are you its owner? <code>oriel logs --tail</code> shows what happened.",
         tint="#d1435b",
+        dark="#f0808f",
         drawing='<circle cx="28" cy="28" r="23"/><path d="M28 16v15"/><path d="M28 39.5v.01"/>',
     ),
     "booting": Page(
@@ -55,6 +59,7 @@ PAGES: Mapping[str, Page] = {
         message="It is on its way up. This page tries again by itself.",
         hint="Are you its owner? <code>oriel ps</code> shows how far it is.",
         tint="#5b5bd6",
+        dark="#a3a3f5",
         drawing='<path d="M28 5a23 23 0 1 1-23 23"/><path d="M28 16v12l8 5"/>',
         head='<meta http-equiv="refresh" content="2">',
     ),
@@ -65,6 +70,7 @@ PAGES: Mapping[str, Page] = {
         "Please check back in a little while.",
         hint="Nothing is wrong with your connection.",
         tint="#b7791f",
+        dark="#e3ad4f",
         drawing='<circle cx="28" cy="28" r="23"/><path d="M22 19v18"/><path d="M34 19v18"/>',
     ),
     "blank": Page(
@@ -73,6 +79,7 @@ PAGES: Mapping[str, Page] = {
         message="This app exists, and nothing has been deployed to it so far.",
         hint="Are you its owner? <code>git push oriel main</code> puts the first version here.",
         tint="#5b5bd6",
+        dark="#a3a3f5",
         drawing='<rect x="7" y="7" width="42" height="42" rx="9" stroke-dasharray="7 7"/>'
         '<path d="M28 20v16"/><path d="M20 28h16"/>',
     ),
@@ -83,6 +90,7 @@ PAGES: Mapping[str, Page] = {
         hint="Please check the spelling of the host name. "
         "Are you its owner? <code>oriel apps</code> lists what there is.",
         tint="#5b566e",
+        dark="#aca6c2",
         drawing='<circle cx="25" cy="25" r="17"/><path d="M38 38l12 12"/>'
         '<path d="M19 19l12 12"/><path d="M31 19l-12 12"/>',
     ),
@@ -138,7 +146,7 @@ def _spaced(text: str, line_break: str) -> str:
 def _html(page: Page, template: str) -> str:
     """The page for people, on one line."""
     text = "".join(line.strip() for line in template.splitlines())
-    for field in ("head", "title", "tint", "drawing", "message", "hint"):
+    for field in ("head", "title", "tint", "dark", "drawing", "message", "hint"):
         text = text.replace("{{" + field + "}}", getattr(page, field))
     return text
 

@@ -43,7 +43,9 @@ def files(tmp_path: Path) -> tuple[str, str]:
 def test_list_and_info(oriel: Oriel, stub: Stub) -> None:
     where = "/apps/foobaz/sni-endpoints"
     stub.on("GET", where, [cert()])
-    row = oriel("certs", "-a", "foobaz").out.splitlines()[2]
+    listed = oriel("certs", "-a", "foobaz")
+    assert "Warning: strong-fire-938: It ends on 2027-01-01." in listed.err
+    row = listed.out.splitlines()[2]
     assert row.split() == [
         "strong-fire-938", "www.example.com,", "*.example.org", "2027-01-01T00:00:00Z", "no", "own",
         "1"]  # fmt: skip

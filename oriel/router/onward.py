@@ -1,0 +1,126 @@
+"""Owns how a request that an old worker of HAProxy would begin is begun by the newest instead.
+
+After a reload the old worker finishes what it has, for up to an hour. Its maps and its servers stay
+what they were: 2.6 refuses to change a server of a worker that ends. So what it would only begin
+now (a request that was held, one whose head was still under way) it hands over to the newest
+worker: through the router's own port, from an address of the loopback's that nobody else uses, with
+the client's address in front (PROXY protocol). That is believed only with the key, which stands in
+the configuration alone. Lines of haproxy.cfg, for `render`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+
+from oriel.router.settings import Settings
+
+MODE = "onward"
+"""In a request's route, as the modes of apps are."""
+
+WORKERS_MAX = 16
+"""So many reloads a worker may outlive; then it is ended with all that it still carries."""
+
+_HANDED_ON = f"{{ var(txn.route) -m beg -- -|{MODE}| }}"
+_TOLD = "fc_pp_unique_id,field({},:)"
+_SPARE_S = 10.0
+
+
+def target(settings: Settings) -> str:
+    """Where the newest worker is reached; empty: there is no key, or only IPv6."""
+    for listen in settings.web if settings.onward_key else ():
+        if listen.host in ("", "localhost", "0.0.0.0"):  # noqa: S104 - it is compared
+            return f"127.0.0.1:{listen.port}"
+        if ":" not in listen.host:
+            return f"{listen.host}:{listen.port}"
+    return ""
+
+
+def source(settings: Settings) -> str:
+    """From where it is reached: of the loopback's 16 million addresses one of the upper half."""
+    number = int.from_bytes(hashlib.sha256(settings.onward_key.encode()).digest()[:3], "big")
+    return str(ipaddress.IPv4Address(0x7F800000 | number & 0x7FFFFF))
+
+
+def comes(settings: Settings) -> list[str]:
+    """In front of all rules for connections."""
+    if not target(settings):
+        return []
+    return [
+        f"  acl onward src {source(settings)}",
+        "  tcp-request connection expect-proxy layer4 if onward",
+    ]
+
+
+def acl(settings: Settings) -> list[str]:
+    """What says of a connection that another worker hands it over."""
+    return ["onward"] if target(settings) else []
+
+
+def known(settings: Settings) -> list[str]:
+    """Behind the rules for connections: what is believed, and what is told of a request."""
+    if not target(settings):
+        return []
+    proven = f"{{ {_TOLD.format(1)} -m str {settings.onward_key} }}"
+    lines = [
+        f"  unique-id-format {settings.onward_key}:%[var(txn.t0)]:%[var(sess.tls)]"
+        ":%[var(txn.version)]",
+        f"  tcp-request session reject if {{ fc_rcvd_proxy }} !{proven}",
+    ]
+    if settings.web_tls:
+        over_tls = f"{{ {_TOLD.format(3)} -m sub tls }}"
+        lines += [
+            f"  tcp-request session set-var(sess.secure) bool(true) if {over_tls}",
+            f"  tcp-request session set-var(sess.tls) {_TOLD.format(3)} if {over_tls}",
+        ]
+    return lines
+
+
+def begun(settings: Settings) -> list[str]:
+    """When a request that was handed over began, and how it came; of any other nothing is found."""
+    if not target(settings):
+        return []
+    return [
+        f"  http-request set-var(txn.t0) {_TOLD.format(2)},add(0)",
+        f"  http-request set-var(txn.version) {_TOLD.format(4)}",
+    ]
+
+
+def ending(settings: Settings) -> list[str]:
+    """A worker that ends begins no request: before it would be held."""
+    if not target(settings):
+        return []
+    return [
+        "  # What a worker that ends would begin, the newest begins.",
+        f"  http-request set-var-fmt(txn.route) '-|{MODE}|%[var(txn.route),field(3,|)]||||'"
+        " if { stopping }",
+    ]
+
+
+def passed(settings: Settings) -> list[str]:
+    """As it came: behind what may have held it."""
+    return [f"  http-request allow if {_HANDED_ON}"] if target(settings) else []
+
+
+def unchanged(settings: Settings) -> str:
+    """Of a rule for answers that the newest worker follows too: not here."""
+    return f" unless {_HANDED_ON}" if target(settings) else ""
+
+
+def chosen(settings: Settings) -> list[str]:
+    """Which backend it goes to."""
+    return [f"  use_backend {MODE} if {_HANDED_ON}"] if target(settings) else []
+
+
+def backend(settings: Settings) -> str:
+    """The newest worker, as one that answers: it writes the line, and keeps all time limits."""
+    if not target(settings):
+        return ""
+    wait_s = settings.boot_hold_s + settings.first_byte_timeout_s + _SPARE_S
+    return (
+        f"\nbackend {MODE}\n"
+        f"  timeout server {round(wait_s)}s\n"
+        "  http-request set-log-level silent\n"
+        f"  server newest {target(settings)} source {source(settings)} maxconn 0 no-check"
+        " send-proxy-v2 proxy-v2-options unique-id\n"
+    )
