@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
 import socket
@@ -96,3 +97,14 @@ def latencies_ms(port: int, host: str, seconds: float) -> list[float]:
 
 def p99(values: list[float]) -> float:
     return values[int(len(values) * 0.99)]
+
+
+async def visit(port: int, host: str, number: int) -> int:
+    """One request from one of many addresses; its status."""
+    address = f"127.1.0.{number // 500 + 1}"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+    try:
+        writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        return int((await reader.read()).split(b" ", 2)[1])
+    finally:
+        writer.close()
