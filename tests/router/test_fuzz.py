@@ -127,6 +127,8 @@ EMPTY = len(render(RouteTable(), Places(4, {}), SETTINGS).config.split("\n"))
 @given(ROUTES)
 @example({**GOOD, "hosts": ("a.b\n",)})
 @example({**GOOD, "channel": "c|d"})
+@example({**GOOD, "app_id": "a;b"})
+@example({**GOOD, "servers": [("web.1", "0" * 32, "fe80::1%eth0", 1)]})
 def test_what_enters_a_configuration_a_map_or_a_command(parts: dict[str, Any]) -> None:
     try:
         servers = tuple(Server(*each) for each in parts["servers"])
