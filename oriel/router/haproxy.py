@@ -241,7 +241,10 @@ class HAProxy:
         status, said = await _run(program(), "-c", "-f", str(config))
         if status == 0:
             return ""
-        return said[:_REASON_BYTES].strip() or f"haproxy -c ended with status {status}"
+        # Its own version and path come first, and say nothing of what is wrong.
+        objections = [each for each in said.splitlines() if not each.startswith("[NOTICE]")]
+        reason = "\n".join(objections)[:_REASON_BYTES].strip()
+        return reason or f"haproxy -c ended with status {status}"
 
     def _put(self, files: Mapping[str, str]) -> None:
         """Write files so that each is whole or not there; same name, same content for maps."""
