@@ -203,15 +203,13 @@ class Conductor:
         cause = Cause("stopped", by=by.email)
         once = [each for each in app.once if only in (None, each.spec.type, str(each.spec.name))]
         chosen = self._chosen(app, only, none_is_well=bool(once))
+        asked = list(once)
         for slot in chosen:
-            slot.stopped, slot.asleep = True, False
-            slot.rest()
-            if slot.instance:
-                slot.instance.stop("down", cause)
+            asked += self._seats.halt(app, slot, cause)
         for instance in once:
             instance.stop("down", cause)
         self._notify(app_id)
-        await self._taken([*once, *(slot.instance for slot in chosen if slot.instance)])
+        await self._taken(asked)
         return len(chosen) + len(once)
 
     async def idle(self, app_id: str) -> int:
