@@ -118,15 +118,6 @@ class Group:
         for place in set(self.places.values()):
             _write(place / "cgroup.procs", str(pid))
 
-    def threads(self) -> list[int] | None:
-        """All that is in it; None when that is not known here."""
-        memory = self.places.get("memory")
-        try:
-            name = "cgroup.threads" if self._version == 2 else "tasks"
-            return [int(each) for each in (memory / name).read_text().split()] if memory else None
-        except (OSError, ValueError):
-            return None
-
     def used(self) -> Used | None:
         """What it uses now; None when that is not known here."""
         memory = self.places.get("memory")

@@ -103,8 +103,7 @@ class Confined:
         pid = self._status.child_pid
         if self._child is None or pid is None:
             return False
-        threads = self._group.threads() if self._group is not None else None
-        return usage.busy(threads or usage.threads((pid, *self._inside())))
+        return usage.busy(usage.threads((pid, *self._inside())))
 
     def listening(self) -> list[tuple[str, int]]:
         """(address, port) wherever it accepts TCP connections."""
