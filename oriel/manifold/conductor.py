@@ -169,13 +169,13 @@ class Conductor:
         if switch.verdict(rising.slots.values(), is_late=is_late) == "healthy":
             return ""
         why = switch.why_not(rising)
-        self.call_off(wish.app_id)
+        self.call_off(wish.app_id, wish.release)
         return why
 
-    def call_off(self, app_id: str) -> None:
-        """The dynos that `preboot` started go; those that serve go on."""
+    def call_off(self, app_id: str, release: int) -> None:
+        """The dynos of a release that `preboot` started go; those that serve go on."""
         app = self._seats.app(app_id)
-        if app.rising:
+        if app.rising and app.rising.release == release:
             switch.abandon(app, Cause("not_healthy", release=app.rising.release))
         self._notify(app_id)
 
