@@ -415,7 +415,7 @@ def _crashes(house: Housed, *, apps: int, dynos: int, at_least: int) -> None:
 
 
 def _crashes_so_far(house: Housed) -> int:
-    """How many crashes the record knows of: told one by one, summed up, or counted (decision 25)."""
+    """How many crashes the record has: told one by one, summed up, or counted (decision 25)."""
     with sqlite3.connect(f"file:{house.data}/oriel.db?mode=ro", uri=True, timeout=30) as conn:
         (told,) = conn.execute(
             "SELECT sum(coalesce(json_extract(detail, '$.cause.count'), 1)) "
