@@ -120,6 +120,7 @@ class Sandboxes:
             return
         # It was tried out, so it can be: rather none of ours than one without its walls.
         self._network = await asyncio.to_thread(open_network, data, self._openings)
+        await self._network.walls.watch()
 
     async def close(self) -> None:
         """End the spawner, and none of what it started."""
@@ -129,6 +130,7 @@ class Sandboxes:
             confined.detach()
         await asyncio.to_thread(self._end_spawner)
         if self._network is not None:
+            self._network.walls.close()
             await asyncio.to_thread(self._network.close)
         if self._cgroups is not None:
             self._cgroups.close()
@@ -204,7 +206,7 @@ class Sandboxes:
             if not told:
                 raise Unavailable(_NOBODY_FORKS)
             confined = self._launched(told, status_path)
-            await let_in(confined, what, name, self._cgroups)
+            await let_in(confined, what, name, self._cgroups, self._network)
             with contextlib.suppress(BrokenPipeError):
                 os.write(opener, b"g")
             return confined
@@ -337,7 +339,6 @@ class Sandboxes:
         return server
 
     def _end_spawner(self) -> None:
-        """Blocks for the moment that takes."""
         if self._server is not None:
             self._server.close()
             self._server = None

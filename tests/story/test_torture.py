@@ -7,6 +7,7 @@ against a bar: that answers come, in bounded time and memory, is. Give `-s` to s
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -424,3 +425,43 @@ def _crashes_so_far(house: Housed) -> int:
         (counted,) = conn.execute("SELECT sum(crashes) FROM crash_loops").fetchone()
     conn.close()
     return int(told or 0) + int(counted or 0)
+
+
+KNOCK = """
+import os, socket, time
+try:
+    socket.create_connection((os.environ["THERE"], int(os.environ["DOOR"])), 3).close()
+    print("reached", flush=True)
+except OSError:
+    print("refused", flush=True)
+time.sleep(1000000)
+"""
+
+
+def test_the_machine_s_firewall_is_flushed(house: Housed) -> None:
+    """What an operator's own script does first takes the walls between dynos away as well."""
+    house.start()
+    rick = house.set_up("rick@foobazco.com")
+    good, evil = rick.app("good"), rick.app("evil")
+    good.commit(GOOD)
+    good.push()
+    good.answers("good")
+    (web,) = house.dynos().values()
+    evil.commit({"Procfile": "knock: python3 knock.py\n", "knock.py": KNOCK})
+    evil.push()
+    evil.oriel("config:set", f"THERE={web['host']}", f"DOOR={web['port']}")
+    tables = house.machine.census().tables
+    for count in range(1, 3):
+        subprocess.run(["nft", "flush", "ruleset"], check=True)
+        evil.oriel("ps:scale", f"knock={count}")
+
+    def said() -> list[str]:
+        words = [each.text for each in lines(house, "evil", "knock")]
+        return [each for each in words if each in ("reached", "refused")]
+
+    eventually(lambda: len(said()) == 2, what="both have knocked")
+    assert said() == ["refused", "refused"]
+    assert house.machine.census().tables == tables
+    log = (house.data / "log" / "control.log").read_text()
+    assert log.count("was removed or changed by somebody") == 2
+    good.answers("good")
