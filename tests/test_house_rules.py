@@ -23,6 +23,7 @@ LONG = {
     "oriel/builder/tree.py": "run as a script of its own, so it can share nothing",
     "oriel/logplex/cursor.py": "one step from records to lines, with all that may cross it",
     "oriel/manifold/conductor.py": "every verb on an app's dynos, in one loop's hands",
+    "oriel/manifold/life.py": "one instance from its beginning to its end, in one task's hands",
     "oriel/manifold/machine.py": "one life: its events, its orders and its table are one thing",
 }
 """Modules over LINES_MAX, each with the reason why splitting would hide the story."""

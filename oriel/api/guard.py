@@ -60,7 +60,7 @@ class Guard:
                 out = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     out.setdefault(name, value)
-                out["Request-Id"] = request_id
+                out["Request-Id"] = str(scope["oriel.request_id"])
             await send(message)
 
         try:

@@ -37,6 +37,7 @@ from oriel.faults import (
 from oriel.sandbox import Bind, Confinement, Exit, Sandboxes
 
 OnPush = Callable[[Push], Awaitable[bool]]
+MakeWay = Callable[[], Awaitable[bool]]
 
 PLACES = "push-"
 """What the directories of git's running programs begin with, in DATA/builds."""
@@ -44,6 +45,8 @@ PLACES = "push-"
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _GRACE_S = 2.0
 """For git to end by itself when a push is given up: only then it removes what was pushed."""
+_WAY_S = 20.0
+"""How long a push waits for one that makes way to tell its pusher so."""
 _OWN_MISTAKE = " !     Oriel itself failed; nothing was deployed. Its own log says why.\n"
 
 
@@ -59,7 +62,7 @@ class Repositories:
         self._bench = Bench(sandboxes)
         self._clock = clock
         self._limits = limits or Limits()
-        self._pushing: set[str] = set()
+        self._pushing: dict[str, asyncio.Event] = {}
         self._receiving: Counter[str] = Counter()
 
     async def create(self, app_id: str, uid: int) -> None:
@@ -119,9 +122,16 @@ class Repositories:
             await self._serve(what, place, client)
 
     async def receive_pack(
-        self, app_id: str, uid: int, body: AsyncIterator[bytes], send: Send, on_push: OnPush
+        self,
+        app_id: str,
+        uid: int,
+        body: AsyncIterator[bytes],
+        send: Send,
+        on_push: OnPush,
+        make_way: MakeWay | None = None,
     ) -> None:
-        """Receive one push; `on_push` is asked when it brings something to deploy.
+        """Receive one push; `on_push` is asked when it brings something to deploy, `make_way` when
+        another one is being deployed: True says that it will end in a moment.
 
         When this is cancelled, or the pusher goes, before the verdict, nothing has happened: what
         runs is ended, the ref stays, the objects are gone. `on_push` is cancelled too; if it
@@ -147,7 +157,9 @@ class Repositories:
                 also=exchange.binds,
             )
             serving = asyncio.create_task(self._serve(what, place, client))
-            talking = asyncio.create_task(self._talk(app_id, uid, exchange, on_push, turn))
+            talking = asyncio.create_task(
+                self._talk(app_id, uid, exchange, on_push, turn, make_way)
+            )
             try:
                 await _together(serving, talking, client)
             except BaseException:
@@ -169,13 +181,14 @@ class Repositories:
         exchange: Exchange,
         on_push: OnPush,
         turn: contextlib.ExitStack,
+        make_way: MakeWay | None,
     ) -> None:
         """Everything that is said between a push's hook and `on_push`."""
         if not await exchange.hello():
             return
         accepted = False
         try:
-            self._take_turn(app_id, turn)
+            await self._take_turn(app_id, turn, make_way)
             asked = await exchange.updates()
             decision = decide(asked)
             for note in decision.notes:
@@ -194,15 +207,22 @@ class Repositories:
         finally:
             exchange.conclude(accepted)
 
-    def _take_turn(self, app_id: str, turn: contextlib.ExitStack) -> None:
+    async def _take_turn(
+        self, app_id: str, turn: contextlib.ExitStack, make_way: MakeWay | None
+    ) -> None:
         """One push at a time for an app, until its ref has moved."""
+        if (over := self._pushing.get(app_id)) and make_way and await make_way():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WAY_S):
+                    await over.wait()
         if app_id in self._pushing:
             raise Conflict(
                 "Another push to this app is being deployed.",
                 hint="Wait until it is done, then push again.",
             )
-        self._pushing.add(app_id)
-        turn.callback(self._pushing.discard, app_id)
+        over = self._pushing[app_id] = asyncio.Event()
+        turn.callback(over.set)
+        turn.callback(self._pushing.pop, app_id)
 
     def _push(
         self, app_id: str, uid: int, exchange: Exchange, asked: Asked, deploys: RefUpdate

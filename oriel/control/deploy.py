@@ -54,13 +54,18 @@ async def fetch(
 async def push(
     world: World, actor: Actor, app: str, body: AsyncIterator[bytes], send: Send
 ) -> None:
-    """Serve a push: one at a time for each app; the second is refused with a sentence."""
+    """Serve a push: one at a time for each app; the second is refused with a sentence, unless all
+    that the first one still waits for is its web dynos to come up (preboot).
+    """
     found = await access.app_of(world, actor, app)
 
     async def on_push(pushed: Push) -> bool:
         return await _pushed(world, actor, found, pushed)
 
-    await world.repositories.receive_pack(found.id, found.uid, body, send, on_push)
+    async def make_way() -> bool:
+        return await releasing.give_up(world, actor, found)
+
+    await world.repositories.receive_pack(found.id, found.uid, body, send, on_push, make_way)
 
 
 async def list_builds(world: World, actor: Actor, app: str, limit: int = 50) -> list[Build]:

@@ -88,7 +88,10 @@ async def roll_back(world: World, actor: Actor, app: str, to: str | None) -> Rel
     found = await access.app_of(world, actor, app)
 
     def plan(conn: Connection) -> releasing.Intent:
-        target = _find(conn, found, to) if to else ledger.rollback_target(conn, found.id)
+        # Out of one that is not up yet, back is what runs.
+        beside = ledger.pending(conn, found.id) and ledger.head(conn, found.id)
+        target = beside or ledger.rollback_target(conn, found.id)
+        target = _find(conn, found, to) if to else target
         if target.status != "succeeded":
             raise faults.Invalid(
                 f"v{target.version} of {found.name} is {target.status}: there is nothing to go "

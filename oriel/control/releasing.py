@@ -55,6 +55,8 @@ class Made:
     previous: int | None
     preboots: bool = False
     """Whether its web dynos have to come up before the ones of the head go."""
+    supersedes: int | None = None
+    """The pending release whose place it took: what that was to be is in it."""
 
 
 Say = Callable[[str], Awaitable[None]]
@@ -74,14 +76,16 @@ async def make(
     `plan` runs inside the transaction; None from it means that nothing would change. Raises
     ReleasePending when another change does not end in time. With `patience_s`, a release whose
     command takes longer is given back pending. What was begun is finished even when the caller is
-    cancelled: once a release is appended, it is done.
+    cancelled: once a release is appended, it is done, unless a newer one supersedes it while its
+    web dynos come up.
     """
     appended: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as gate:
         await gate.enter_async_context(world.gates.change(app.id, app.name))
         # The task, not the caller, holds the gate from here on.
-        work = _finish(world, actor, app, plan, say, appended)
-        task = asyncio.create_task(_holding(gate.pop_all(), work))
+        held = gate.pop_all()
+        work = _finish(world, actor, app, plan, say, appended, held)
+        task = asyncio.create_task(_holding(held, work))
     world.background.add(task)
     task.add_done_callback(world.background.discard)
     if patience_s is not None:
@@ -113,15 +117,18 @@ async def _finish(
     plan: Callable[[Connection], Intent | None],
     say: Say | None,
     appended: asyncio.Future[Made],
+    gate: AsyncExitStack,
 ) -> Made | None:
     serves = any(_serves(dyno) for dyno in world.conductor.dynos(app.id))
     made = await world.db.write(lambda conn: _append(conn, world, actor, app, plan, serves))
     if made is None:
         return None
     appended.set_result(made)
+    if made.supersedes is not None:
+        world.conductor.call_off(app.id, made.supersedes)
     if made.release.status == "pending":
         world.conductor.watchers.tell(app.id)
-        settled = await _prove(world, actor, app, made, say)
+        settled = await _prove(world, actor, app, made, say, gate)
         made = Made(settled, made.previous)
         world.conductor.watchers.tell(app.id)
     if made.release.status == "succeeded":
@@ -129,7 +136,9 @@ async def _finish(
     return made
 
 
-async def _prove(world: World, actor: Actor, app: App, made: Made, say: Say | None) -> Release:
+async def _prove(
+    world: World, actor: Actor, app: App, made: Made, say: Say | None, gate: AsyncExitStack
+) -> Release:
     """What a pending release waits for: its release command, then its web dynos (preboot)."""
     release = made.release
     wish = await world.db.read(lambda conn: running.wish_of(conn, world, app, release))
@@ -144,7 +153,13 @@ async def _prove(world: World, actor: Actor, app: App, made: Made, say: Say | No
         with contextlib.suppress(faults.Fault):
             if say is not None:
                 await say(f"-----> Booting web of {_v(release)} beside v{made.previous}...\n")
+        # Others may change the app meanwhile; a newer release supersedes this one.
+        await gate.aclose()
         why = await world.conductor.preboot(wish, by=actor)
+        release = await _re_enter(world, app, release, gate)
+        if release.status != "pending":
+            world.conductor.call_off(app.id, release.version)
+            return release
         if why:
             line = f"Preboot of {_v(release)} failed by {actor.email}"
             return await _settle(world, app, release, f"preboot failed: {why}", line)
@@ -152,8 +167,37 @@ async def _prove(world: World, actor: Actor, app: App, made: Made, say: Say | No
         return await _settle(world, app, release)
     except BaseException:
         # Nothing that the ledger does not know of may take over.
-        world.conductor.call_off(app.id)
+        world.conductor.call_off(app.id, release.version)
         raise
+
+
+async def _re_enter(world: World, app: App, release: Release, gate: AsyncExitStack) -> Release:
+    """Hold the gate again, unless the release has been superseded; what it is by now."""
+    while True:
+        with contextlib.suppress(faults.ReleasePending):
+            now = await world.db.read(lambda conn: releases.by_id(conn, app.id, release.id))
+            if now.status != "pending":
+                return now
+            await gate.enter_async_context(world.gates.change(app.id, app.name))
+            return await world.db.read(lambda conn: releases.by_id(conn, app.id, release.id))
+
+
+async def give_up(world: World, actor: Actor, app: App) -> bool:
+    """End a pending release of which only its web dynos are waited for; False if there is none."""
+
+    def work(conn: Connection) -> Release | None:
+        beside = releases.pending(conn, app.id)
+        if beside is not None:
+            _supersede(conn, world, actor, app, beside, "a newer push")
+        return beside
+
+    if world.gates.is_closed(app.id):
+        return False
+    async with world.gates.change(app.id, app.name):
+        beside = await world.db.write(work)
+    if beside is not None:
+        world.conductor.call_off(app.id, beside.version)
+    return beside is not None
 
 
 def _append(
@@ -164,9 +208,13 @@ def _append(
     plan: Callable[[Connection], Intent | None],
     serves: bool,
 ) -> Made | None:
+    # Nobody holds the gate, so it is one whose web dynos come up.
+    beside = releases.pending(conn, app.id)
     intent = plan(conn)
     if intent is None:
         return None
+    if beside is not None:
+        _supersede(conn, world, actor, app, beside, f"v{beside.version + 1}")
     draft = intent.draft
     head = releases.head(conn, app.id)
     act_id = record.act(conn, world, actor, app, intent.verb, intent.detail, [draft.description])
@@ -183,7 +231,17 @@ def _append(
         record.say(
             conn, world, app, "api", f"Running release {_v(release)} commands by {actor.email}"
         )
-    return Made(release, head.version if head else None, preboots)
+    supersedes = beside.version if beside else None
+    return Made(release, head.version if head else None, preboots, supersedes)
+
+
+def _supersede(
+    conn: Connection, world: World, actor: Actor, app: App, beside: Release, by: str
+) -> None:
+    line = f"Preboot of {_v(beside)} superseded by {by} by {actor.email}"
+    record.say(conn, world, app, "api", line, release=beside.version)
+    why = f"superseded by {by} before its web dynos were up"
+    releases.settle(conn, beside, "failed", why, world.clock.wall(), vault=world.vault)
 
 
 def _preboots(conn: Connection, app: App, draft: Draft, head: Release | None) -> bool:
@@ -260,8 +318,10 @@ async def _settle(
 
 
 def head_state(conn: Connection, world: World, app: App) -> State:
-    """What the app's head makes run; nothing before its first release."""
-    head = releases.head(conn, app.id)
+    """What a new release begins from: what the app's head makes run, or will if its web dynos
+    come up; nothing before its first release.
+    """
+    head = releases.pending(conn, app.id) or releases.head(conn, app.id)
     return releases.state(conn, world.vault, app, head) if head else drafts.NOTHING
 
 

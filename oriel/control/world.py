@@ -101,6 +101,10 @@ class Gates:
         async with self._turn(app_id, CHANGE_WAIT_S, late):
             yield
 
+    def is_closed(self, app_id: str) -> bool:
+        """Whether a change of the app is under way."""
+        return app_id in self._locks and self._locks[app_id].locked()
+
     @asynccontextmanager
     async def wish(self, app_id: str) -> AsyncIterator[None]:
         """Let nobody else read the app's ledger for a wish until this one is told."""

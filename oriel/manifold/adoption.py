@@ -48,6 +48,8 @@ def adopt(seats: Seats, found: Found, entry: Entry) -> None:
         instance.settle(found.exit)
         return
     instance.resume()
+    if life.state == "starting" and not spec.once:
+        seats.booting.hold(instance)
     if spec.once and (spec.attached or spec.until_s is None):
         # Whoever waited for it is gone; a release command's release is failed.
         instance.stop("down", Cause("interrupted", why="the platform was restarted"))

@@ -169,13 +169,13 @@ class Conductor:
         if switch.verdict(rising.slots.values(), is_late=is_late) == "healthy":
             return ""
         why = switch.why_not(rising)
-        self.call_off(wish.app_id)
+        self.call_off(wish.app_id, wish.release)
         return why
 
-    def call_off(self, app_id: str) -> None:
-        """The dynos that `preboot` started go; those that serve go on."""
+    def call_off(self, app_id: str, release: int) -> None:
+        """The dynos of a release that `preboot` started go; those that serve go on."""
         app = self._seats.app(app_id)
-        if app.rising:
+        if app.rising and app.rising.release == release:
             switch.abandon(app, Cause("not_healthy", release=app.rising.release))
         self._notify(app_id)
 
@@ -203,15 +203,13 @@ class Conductor:
         cause = Cause("stopped", by=by.email)
         once = [each for each in app.once if only in (None, each.spec.type, str(each.spec.name))]
         chosen = self._chosen(app, only, none_is_well=bool(once))
+        asked = list(once)
         for slot in chosen:
-            slot.stopped, slot.asleep = True, False
-            slot.rest()
-            if slot.instance:
-                slot.instance.stop("down", cause)
+            asked += self._seats.halt(app, slot, cause)
         for instance in once:
             instance.stop("down", cause)
         self._notify(app_id)
-        await self._taken([*once, *(slot.instance for slot in chosen if slot.instance)])
+        await self._taken(asked)
         return len(chosen) + len(once)
 
     async def idle(self, app_id: str) -> int:

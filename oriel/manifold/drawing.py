@@ -10,6 +10,7 @@ from oriel.manifold.machine import State
 
 ARROWS: tuple[tuple[State, State, str], ...] = (
     ("new", "starting", ""),
+    ("new", "down", "it was stopped before its turn to boot came"),
     ("starting", "up", "its port accepts, its check is answered, or it has lived for a moment"),
     ("starting", "crashed", "it ended, could not be launched, R10 or R15"),
     ("up", "crashed", "it ended, or R15"),

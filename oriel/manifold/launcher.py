@@ -191,6 +191,9 @@ class Launcher(Protocol):
     a kill of control may come anywhere, and the next one asks again.
     """
 
+    boots_max: int
+    """How many may well boot at once, where nobody waits for them."""
+
     def place(self, spec: LaunchSpec) -> Launched:
         """Choose where `spec` will be reached, before it is started. Its port is its alone until
         it is cleaned away: the router may still send it requests when it has ended.
@@ -237,6 +240,10 @@ class Launcher(Protocol):
 
     async def look(self, instance: str) -> Usage | None:
         """What it takes now; None of one that is not known or has ended."""
+        ...
+
+    async def is_busy(self, instance: str) -> bool:
+        """Whether something in it runs, wants to, or waits for a disk, in this moment."""
         ...
 
     async def listening(self, instance: str) -> tuple[Listening, ...]:

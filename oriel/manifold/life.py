@@ -25,7 +25,7 @@ from oriel.manifold.launcher import Launched, LaunchSpec, Usage
 from oriel.manifold.machine import BEGUN, ENDED, LEAVING, Event, Life, Order
 from oriel.manifold.parting import Parting
 from oriel.manifold.recorder import Recorder, Steady
-from oriel.sandbox.confinement import Exit
+from oriel.sandbox.confinement import LOST, Exit
 
 ALIVE_S = 0.5
 """How long a dyno that is no web must live to be up."""
@@ -58,6 +58,8 @@ class Instance:
         self.at = at or Launched("", None)
         self.exit: Exit | None = None
         self.ended = asyncio.Event()
+        self.launched_s: float | None = None
+        """When its program was started, by the monotonic clock; None before."""
         self._around = around
         self._launcher = around.launcher
         self._clock = around.clock
@@ -70,8 +72,9 @@ class Instance:
         self._task: asyncio.Task[None] | None = None
         self._aftermath: asyncio.Task[None] | None = None
         self._launching: asyncio.Future[None] | None = None
-        self._over = self.has_ended
-        self._no_place = ""
+        self._gate: asyncio.Event | None = None
+        self._over, self._no_place = self.has_ended, ""
+        self._stops = self._stops_taken = 0
         self._parting = Parting()
         self._began_s = around.clock.monotonic_s() - self._elapsed_s()
 
@@ -97,8 +100,8 @@ class Instance:
 
     @property
     def has_taken_stop(self) -> bool:
-        """Whether a stop that was asked is on record, or came too late."""
-        return self.life.fate is not None or (self.has_ended and not self.is_busy)
+        """Whether each stop that was asked is on record, or came too late."""
+        return self._stops_taken == self._stops or (self.has_ended and not self.is_busy)
 
     @property
     def was_stopped_by_hand(self) -> bool:
@@ -110,9 +113,18 @@ class Instance:
         """How long ago it was begun."""
         return self._clock.monotonic_s() - self._began_s
 
-    def begin(self, cause: Cause) -> None:
-        """Start it."""
+    def wait(self) -> None:
+        """It is to be begun when it is its turn. It can be stopped until then."""
         self._run()
+
+    def begin(self, cause: Cause, gate: asyncio.Event | None = None) -> None:
+        """Start it; its launch waits for `gate`."""
+        self._gate = gate
+        if self._task is None:
+            self._run()
+        elif self.has_ended or not self._events.empty():
+            return  # It was stopped while it waited.
+        self._began_s = self._clock.monotonic_s()  # Not since it waits.
         try:
             self.at = self._launcher.place(self.spec)
         except Fault as fault:
@@ -122,6 +134,7 @@ class Instance:
     def resume(self) -> None:
         """Go on with one that was adopted, running: what was ordered may not have been done."""
         self._run()
+        self.launched_s = self._began_s
         if self.life.state in LEAVING:
             self._spawn(self._terminate(EXIT_TIMEOUT_S - self._elapsed_s()))
         elif self.life.doomed:
@@ -157,6 +170,7 @@ class Instance:
         `patiently`: others serve in its place, and it waits until the router knows them.
         """
         self._parting.patiently = patiently
+        self._stops += 1
         self.tell(machine.StopAsked(fate, cause))
         if self._over and (self._aftermath is None or self._aftermath.done()):
             self._aftermath = asyncio.create_task(self._take_rest())
@@ -226,6 +240,7 @@ class Instance:
             return
         life, orders = machine.step(self.life, event)
         await self._record(life, orders)
+        self._stops_taken += isinstance(event, machine.StopAsked)
         for order in orders:
             try:
                 self._carry_out(order)
@@ -239,7 +254,10 @@ class Instance:
             crashes = backoff.crashes_after(self.notes.crashes, self.lived_s)
             self._recorder.notes = replace(self.notes, crashes=crashes)
         says = [order for order in orders if isinstance(order, machine.Say)]
-        now = await self._recorder.record(self.life, life, says)
+        now = self.since
+        # What was never begun leaves no trace, but for a stop that is to outlast us.
+        if life.stopped_in != "new" or life.cause.kind == "stopped":
+            now = await self._recorder.record(self.life, life, says)
         if life.state != self.life.state:
             self.since = now
             if life.state == "up" and self._recorder.is_quiet:
@@ -263,7 +281,7 @@ class Instance:
     async def _terminate(self, exit_timeout_s: float) -> None:
         """SIGTERM, once it runs and nobody sends it requests any more."""
         await self._has_launched()
-        await self._be_left()
+        await self._parting.leave(self._around, self.spec, self.life)
         if self.life.state in LEAVING:
             self._later(exit_timeout_s, machine.ExitTimedOut(EXIT_TIMEOUT_S))
             await self._ask_to_end()
@@ -271,20 +289,16 @@ class Instance:
     async def _ask_to_end(self) -> None:
         await self._launcher.terminate(self.spec.instance)
 
-    async def _be_left(self) -> None:
-        """Give whoever sends this dyno requests a moment to stop doing so, and to be answered."""
-        if not self.life.is_web:
-            return
-        serves = self.life.stopped_in == "up" and self.life.cause.kind != "destroyed"
-        await self._parting.wait(self._around.before_stop, app_id=self.spec.app_id)
-        if serves:
-            await self._parting.drain(self._around.drained, self.spec)
-
     async def _has_launched(self) -> None:
         if self._launching:
             await asyncio.wait({self._launching})
 
     async def _launch(self) -> None:
+        if self._gate:
+            await self._gate.wait()
+        if self.life.state in LEAVING:
+            self.tell(machine.Ended(LOST))  # It was stopped while it waited.
+            return
         if self._no_place:
             self.tell(machine.NotLaunched(self._no_place))
             return
@@ -304,6 +318,7 @@ class Instance:
         await self._launcher.start(self.spec, self.at)
 
     def _after_launch(self) -> None:
+        self.launched_s = self._clock.monotonic_s()
         if self.life.state in BEGUN:
             self._wait_ready(0.0)
 

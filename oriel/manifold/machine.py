@@ -282,6 +282,12 @@ def _begin(life: Life, event: Event) -> Step:
     return begun, (*lines, Launch())
 
 
+def _never_begun(life: Life, event: Event) -> Step:
+    assert isinstance(event, StopAsked)  # noqa: S101
+    down = replace(life, state="down", stopped_in="new", fate=event.fate, cause=event.cause)
+    return down, ()
+
+
 def _not_launched(life: Life, event: Event) -> Step:
     assert isinstance(event, NotLaunched)  # noqa: S101
     cause = life.cause if life.state in LEAVING else Cause("not_launched", why=event.why)
@@ -476,6 +482,7 @@ def _changed(before: str, after: str) -> Say:
 
 TABLE: dict[tuple[State, type], Callable[[Life, Event], Step]] = {
     ("new", Begun): _begin,
+    ("new", StopAsked): _never_begun,
     ("starting", NotLaunched): _not_launched,
     ("starting", Ready): _ready,
     ("starting", BootTimedOut): _boot_timed_out,

@@ -35,9 +35,9 @@ class OneOff(Instance):
         self._settled = asyncio.Event()
         """Its start has come to something: it runs, or has ended."""
 
-    def begin(self, cause: Cause) -> None:
+    def begin(self, cause: Cause, gate: asyncio.Event | None = None) -> None:
         """Start it, or let it wait for its client."""
-        super().begin(cause)
+        super().begin(cause, gate)
         self._limit_life()
 
     def resume(self) -> None:

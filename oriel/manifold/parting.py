@@ -9,7 +9,9 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from oriel.lexicon import DynoName
+from oriel.manifold.around import Around
 from oriel.manifold.launcher import LaunchSpec
+from oriel.manifold.machine import Life
 
 LEAVE_TIMEOUT_S = 0.5
 """How long SIGTERM waits until no new request is sent to it."""
@@ -32,6 +34,15 @@ class Parting:
         """Others serve in its place, and it waits until the router knows them."""
         self.hurried = asyncio.Event()
         """Another waits for its name."""
+
+    async def leave(self, around: Around, spec: LaunchSpec, life: Life) -> None:
+        """Give whoever sends it requests a moment to stop doing so, and to be answered."""
+        if not life.is_web:
+            return
+        serves = life.stopped_in == "up" and life.cause.kind != "destroyed"
+        await self.wait(around.before_stop, spec.app_id)
+        if serves:
+            await self.drain(around.drained, spec)
 
     async def wait(self, before_stop: Callable[[str], Awaitable[None]], app_id: str) -> None:
         """Give whoever sends it requests a moment to stop doing so."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from oriel.clock import Clock, jittered, new_id
@@ -16,6 +17,7 @@ from oriel.faults import NotFound
 from oriel.lexicon import Actor, DynoName
 from oriel.manifold import backoff
 from oriel.manifold.around import Around
+from oriel.manifold.booting import Booting
 from oriel.manifold.cause import Cause
 from oriel.manifold.dyno import Wish
 from oriel.manifold.events import Notes
@@ -60,6 +62,8 @@ class Seats:
             drained=drained,
             reaches=reaches,
         )
+        self.booting = Booting(launcher, clock)
+        """Whose turn it is to boot."""
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def app(self, app_id: str) -> Roster:
@@ -74,6 +78,7 @@ class Seats:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.booting.close()
         await asyncio.gather(*[each.leave() for each in self.instances.values()])
 
     # --- what is told of instances
@@ -89,6 +94,7 @@ class Seats:
             known.on_memory(usage)
 
     def _changed(self, instance: Instance) -> None:
+        self.booting.told(instance)
         app = self.apps.get(instance.spec.app_id)
         if app and instance.life.state == "up":
             for slot in app.all_slots():
@@ -98,6 +104,8 @@ class Seats:
 
     def _finished(self, instance: Instance) -> None:
         """An instance's end is recorded: what follows in its slot?"""
+        if instance.life.stopped_in == "new":
+            self.instances.pop(instance.spec.instance, None)  # Nothing of it waits to be read.
         app = self.apps.get(instance.spec.app_id)
         if app is not None:
             app.dismiss(instance)
@@ -116,6 +124,9 @@ class Seats:
         """Bring what lives in a slot to what is wished."""
         instance = slot.instance
         if instance is not None and not fits(instance.spec, wish):
+            stopped = instance.life.cause.root
+            if (stopped.kind, stopped.release) == ("stopped", wish.release):
+                return  # It waited for this one's end when it was stopped.
             slot.begin_anew()
             if instance.spec.release != wish.release:
                 stop = Cause("new_release", release=wish.release, by=by.email)
@@ -169,9 +180,36 @@ class Seats:
             return
         spec = spec_of(wish, slot.name, process.command, process.size)
         life = Life(is_web=slot.name.type == "web", before=_told_before(slot.instance))
-        notes = Notes(wish.check, slot.crashes, is_rising)
-        slot.instance = self.make(spec, life, notes)
-        slot.instance.begin(cause)
+        slot.instance = self.make(spec, life, Notes(wish.check, slot.crashes, is_rising))
+        self.booting.begin(slot.instance, cause)
+
+    def halt(self, app: Roster, slot: Slot, cause: Cause) -> list[Instance]:
+        """Nothing is to live in a slot until a restart or a new release; whom that was told.
+
+        Those of its name that still leave are told too. Theirs may be the last word on record, or
+        the only one, where the slot waits for its first instance.
+        """
+        slot.stopped, slot.asleep = True, False
+        slot.rest()
+        told = [each for each in app.leaving if each.spec.name == slot.name and not each.has_ended]
+        for each in told:
+            each.stop("down", replace(cause, release=app.wish.release if app.wish else None))
+        if slot.instance is None:
+            slot.instance = told[0] if told else self._stand_in(app, slot)
+        if slot.instance and slot.instance not in told:
+            slot.instance.stop("down", cause)
+            told.append(slot.instance)
+        return told
+
+    def _stand_in(self, app: Roster, slot: Slot) -> Instance | None:
+        """An instance that is never begun, so that a stop is on record."""
+        process = app.wish.processes.get(slot.name.type) if app.wish else None
+        if app.wish is None or process is None or app.wish.slug is None:
+            return None
+        spec = spec_of(app.wish, slot.name, process.command, process.size)
+        instance = self.make(spec, Life(), Notes(app.wish.check))
+        instance.wait()
+        return instance
 
     def _start_later(self, app: Roster, slot: Slot) -> None:
         delay_s = jittered(backoff.delay_s(slot.crashes))

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from oriel.faults import Unavailable
 from oriel.sandbox.cgroups import Cgroups
 from oriel.sandbox.confined import Confined
 from oriel.sandbox.confinement import Confinement
 from oriel.sandbox.delegation import warm_up
 from oriel.sandbox.limiting import limit
+from oriel.sandbox.network import Network
 from oriel.sandbox.relay import Relay
 
 _log = logging.getLogger("oriel.sandbox")
@@ -24,8 +26,22 @@ def foresee(cgroups: Cgroups | None) -> None:
         asyncio.get_running_loop().run_in_executor(None, warm_up, cgroups)
 
 
-async def let_in(confined: Confined, what: Confinement, name: str, cgroups: Cgroups | None) -> None:
-    """Limit one that waits at its gate. What cannot be is said in the platform's own log."""
+async def let_in(
+    confined: Confined,
+    what: Confinement,
+    name: str,
+    cgroups: Cgroups | None,
+    network: Network | None,
+) -> None:
+    """Limit one that waits at its gate. What cannot be is said in the platform's own log; but
+    without its walls nothing begins: it is ended, and Unavailable says why.
+    """
+    if network is not None and what.address is not None:
+        try:
+            await network.walls.stand()
+        except Unavailable:
+            confined.kill_soon()
+            raise
     pid = confined.child_pid
     if pid is None:
         return

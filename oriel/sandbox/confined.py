@@ -97,6 +97,14 @@ class Confined:
         in_memory = max(0, counted.memory_bytes - written)
         return replace(counted, memory_bytes=in_memory, processes=max(0, counted.processes - 1))
 
+    def is_busy(self) -> bool:
+        """Whether something inside runs, wants to, or waits for a disk, in this moment."""
+        self._find_child()
+        pid = self._status.child_pid
+        if self._child is None or pid is None:
+            return False
+        return usage.busy(usage.threads((pid, *self._inside())))
+
     def listening(self) -> list[tuple[str, int]]:
         """(address, port) wherever it accepts TCP connections."""
         self._find_child()

@@ -25,6 +25,7 @@ from typing import Any
 from oriel.faults import Unavailable
 from oriel.sandbox import linux, netlink, subnet
 from oriel.sandbox.subnet import FIRST, LAST, Names, Openings, Subnet, Wires
+from oriel.sandbox.walls import Walls
 
 FILE = "network.json"
 VERSION = 1
@@ -46,11 +47,12 @@ _log = logging.getLogger("oriel.sandbox.network")
 class Network:
     """The addresses of one platform's sandboxes, and the rules about them."""
 
-    def __init__(self, mine: Subnet, named: Names, whose: Path, mtu: int) -> None:
+    def __init__(self, mine: Subnet, named: Names, rules: str, mtu: int) -> None:
         """Made by `open_network`."""
+        self.walls = Walls(mine.table, rules, nft)
+        """Its rules, which somebody may take away."""
         self.subnet = mine
         self.names = named
-        self._whose = whose
         self._mtu = mtu
         self._given: dict[str, str] = {}
         self._next = FIRST
@@ -109,8 +111,9 @@ def open_network(data: Path, openings: Openings) -> Network:
             guard = _forward(data)
             mine = _settle(data)
             named = look_for_names(mine.gateway)
-            nft(subnet.rules(mine, named, whose=str(data), openings=openings, guard=guard))
-            return Network(mine, named, data, _mtu())
+            rules = subnet.rules(mine, named, whose=str(data), openings=openings, guard=guard)
+            nft(rules)
+            return Network(mine, named, rules, _mtu())
     except OSError as error:
         raise Unavailable(f"No network for dynos: {error.strerror or error}.") from error
 
@@ -133,13 +136,13 @@ def look_for_names(gateway: str) -> Names:
     return found
 
 
-def nft(text: str) -> None:
-    """Tell the firewall; raises Unavailable with its own words."""
+def nft(text: str, *words: str) -> str:
+    """Tell the firewall, or ask it with `words`; raises Unavailable with its own words."""
     program = shutil.which("nft", path=_PATH)
     if program is None:
         raise Unavailable("nftables is not installed: apt-get install nftables")
     done = subprocess.run(
-        [program, "-f", "-"],
+        [program, *(words or ("-f", "-"))],
         input=text.encode(),
         capture_output=True,
         timeout=NFT_TIMEOUT_S,
@@ -148,6 +151,7 @@ def nft(text: str) -> None:
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise Unavailable(f"nft: {lines[0] if lines else done.returncode}")
+    return done.stdout.decode(errors="replace")
 
 
 @contextlib.contextmanager

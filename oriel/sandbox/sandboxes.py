@@ -121,6 +121,7 @@ class Sandboxes:
             return
         # It was tried out, so it can be: rather none of ours than one without its walls.
         self._network = await asyncio.to_thread(open_network, data, self._openings)
+        await self._network.walls.watch()
 
     async def close(self) -> None:
         """End the spawner, and none of what it started."""
@@ -130,6 +131,7 @@ class Sandboxes:
             confined.detach()
         await asyncio.to_thread(self._end_spawner)
         if self._network is not None:
+            self._network.walls.close()
             await asyncio.to_thread(self._network.close)
         if self._cgroups is not None:
             self._cgroups.close()
@@ -206,7 +208,7 @@ class Sandboxes:
             if not told:
                 raise Unavailable(_NOBODY_FORKS)
             confined = self._launched(told, status_path)
-            await let_in(confined, what, name, self._cgroups)
+            await let_in(confined, what, name, self._cgroups, self._network)
             with contextlib.suppress(BrokenPipeError):
                 os.write(opener, b"g")
             return confined
@@ -234,10 +236,9 @@ class Sandboxes:
         try:
             descriptors = [far.fileno(), target, stdin, stdout, stderr]
             async with self._turns:
-                if not (self._server and self._server.enter(request, descriptors)):
-                    second = await self._second_spawner()
-                    if not second.enter(request, descriptors):
-                        raise Unavailable(_NOBODY_FORKS)
+                is_begun = self._server and self._server.enter(request, descriptors)
+                if not (is_begun or (await self._second_spawner()).enter(request, descriptors)):
+                    raise Unavailable(_NOBODY_FORKS)
         except BaseException:
             door.close()
             raise
@@ -338,7 +339,6 @@ class Sandboxes:
         return server
 
     def _end_spawner(self) -> None:
-        """Blocks for the moment that takes."""
         if self._server is not None:
             self._server.close()
             self._server = None

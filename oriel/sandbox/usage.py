@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import itertools
 import os
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from oriel.sandbox.cgroups import Used
 
@@ -17,6 +18,8 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _LISTENING = "0A"
 DESCRIPTORS_MAX = 20_000
+THREADS_MAX = 256
+STAT_BYTES_MAX = 1024
 
 
 def sampled(pids: Iterable[int]) -> Used:
@@ -45,6 +48,23 @@ def _swapped(pid: int) -> int:
             if line.startswith("VmSwap:"):
                 return int(line.split()[1]) * 1024
     return 0
+
+
+def threads(pids: Iterable[int]) -> Iterator[int]:
+    """The threads of these processes."""
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            yield from map(int, os.listdir(f"/proc/{pid}/task"))
+
+
+def busy(threads: Iterable[int]) -> bool:
+    """Whether one of these threads runs or could, or waits for a disk."""
+    for thread in itertools.islice(threads, THREADS_MAX):
+        with contextlib.suppress(OSError), open(f"/proc/{thread}/stat", "rb", 0) as file:
+            stat = file.read(STAT_BYTES_MAX)
+            if stat[stat.rindex(b")") + 2 :][:1] in (b"R", b"D"):
+                return True
+    return False
 
 
 def on_disk(child: int, places: Iterable[str]) -> int:

@@ -100,7 +100,7 @@ class Conductor:
         self.told.append(("preboot", f"v{wish.release}"))
         return ""
 
-    def call_off(self, app_id: str) -> None:
+    def call_off(self, app_id: str, release: int) -> None:
         self.told.append(("call off", None))
 
     async def forget(self, app_id: str) -> None:
@@ -207,6 +207,7 @@ class Repositories:
         body: AsyncIterator[bytes],
         send: Callable[..., Awaitable[None]],
         on_push: Any,
+        make_way: Any = None,
     ) -> None:
         self.received = b"".join([chunk async for chunk in body])
         await send(b"-----> building\n")

@@ -204,6 +204,90 @@ def test_where_nothing_serves_there_is_nothing_to_keep(tmp_path: Path, feature_i
     play(tmp_path / "data", tell)
 
 
+class Beside:
+    """Web dynos that come up when they are told to, or are called off."""
+
+    def __init__(self, site: Site) -> None:
+        self.begun, self.up = asyncio.Event(), asyncio.Event()
+        self.off: list[int] = []
+        site.conductor.preboot = self.preboot  # type: ignore[method-assign]
+        site.conductor.call_off = self.call_off  # type: ignore[attr-defined]
+        self._releases: list[int] = []
+
+    async def preboot(self, wish: Any, *, by: Any) -> str:
+        self._releases.append(wish.release)
+        self.begun.set()
+        while not self.up.is_set() and wish.release not in self.off:
+            await asyncio.sleep(0)
+        return "it was called off" if wish.release in self.off else ""
+
+    def call_off(self, app_id: str, release: int) -> None:
+        self.off.append(release)
+
+
+def test_a_newer_release_supersedes_one_whose_web_dynos_come_up(tmp_path: Path) -> None:
+    async def tell(site: Site) -> None:
+        await prebooting(site, "")
+        beside = Beside(site)
+        actor = await site.actor(NED)
+        first = asyncio.create_task(config.set_config(site.world, actor, APP, {"A": "1"}))
+        await beside.begun.wait()
+        second = asyncio.create_task(config.set_config(site.world, actor, APP, {"B": "2"}))
+        _, superseded = await first
+        assert superseded is not None
+        assert (superseded.version, superseded.status, superseded.status_reason) == (
+            *(3, "failed"),
+            "superseded by v4 before its web dynos were up",
+        )
+        beside.up.set()
+        _, release = await second
+        assert release is not None
+        assert (release.version, release.status) == (4, "succeeded")
+        assert 3 in beside.off
+        assert 4 not in beside.off
+        assert await config.config_vars(site.world, actor, APP) == {"A": "1", "B": "2"}
+        assert next(iter(site.conductor.wishes.values())).release == 4
+
+    play(tmp_path / "data", tell)
+
+
+def test_what_appends_nothing_supersedes_nothing(tmp_path: Path) -> None:
+    async def tell(site: Site) -> None:
+        await prebooting(site, "")
+        beside = Beside(site)
+        actor = await site.actor(NED)
+        first = asyncio.create_task(config.set_config(site.world, actor, APP, {"A": "1"}))
+        await beside.begun.wait()
+        _, same = await config.set_config(site.world, actor, APP, {"A": "1"})
+        assert same is None
+        with pytest.raises(faults.NotFound):
+            await releases.roll_back(site.world, actor, APP, "v9")
+        assert beside.off == []
+        beside.up.set()
+        _, release = await first
+        assert release is not None
+        assert (release.version, release.status) == (3, "succeeded")
+
+    play(tmp_path / "data", tell)
+
+
+def test_a_rollback_out_of_a_preboot_goes_to_what_runs(tmp_path: Path) -> None:
+    async def tell(site: Site) -> None:
+        await prebooting(site, "")
+        beside = Beside(site)
+        actor = await site.actor(NED)
+        first = asyncio.create_task(config.set_config(site.world, actor, APP, {"A": "1"}))
+        await beside.begun.wait()
+        back = asyncio.create_task(releases.roll_back(site.world, actor, APP, None))
+        await first
+        beside.up.set()
+        card = await back
+        assert card.release.copy_of == 2
+        assert await config.config_vars(site.world, actor, APP) == {}
+
+    play(tmp_path / "data", tell)
+
+
 def test_a_kill_while_web_dynos_come_up_fails_the_release(tmp_path: Path) -> None:
     async def tell(site: Site) -> None:
         await prebooting(site, "")

@@ -43,6 +43,7 @@ class FakeDyno:
     exit: Exit | None = None
     listens: bool = False
     """Whether its port accepts."""
+    busy: bool = False
     deaf: bool = False
     """Whether it ignores SIGTERM."""
     terms: int = 0
@@ -119,6 +120,9 @@ class FakeLauncher:
         """Whether SIGTERM ends what is started from now on, at once."""
         self.serves = True
         """Whether web dynos that are started from now on listen, at once."""
+        self.boots_max = 1000
+        self.toils = False
+        """Whether what is started from now on is busy until a test says that it is not."""
         self.refuses = ""
         """Why nothing can be started, if so."""
         self.most = 0
@@ -149,7 +153,9 @@ class FakeLauncher:
             self.host[spec.instance] = FakeDyno(spec, at, exit=Exit(None, lost=True))
             raise Unavailable(self.refuses)
         listens = self.serves and at.port is not None
-        self.host[spec.instance] = FakeDyno(spec, at, listens=listens, deaf=not self.obeys)
+        self.host[spec.instance] = FakeDyno(
+            spec, at, listens=listens, busy=self.toils, deaf=not self.obeys
+        )
         alive = [each for each in self.running(spec.app_id) if each.spec.name == spec.name]
         self.most = max(self.most, len(alive))
         if spec.type != "web":
@@ -210,6 +216,10 @@ class FakeLauncher:
         if dyno is None or dyno.exit is not None:
             return None
         return Usage(dyno.memory_bytes, swap_bytes=0, cpu_s=0.0, processes=1)
+
+    async def is_busy(self, instance: str) -> bool:
+        dyno = self.host.get(instance)
+        return dyno is not None and dyno.exit is None and dyno.busy
 
     async def listening(self, instance: str) -> tuple[Listening, ...]:
         dyno = self.host.get(instance)
@@ -287,7 +297,7 @@ class FakeLauncher:
 
     def _play(self, instance: str) -> None:
         """Do what its command says, as far as a fake understands it: `echo`, `exit`, `trap`,
-        `hog MEBIBYTES`, `serve PORT`.
+        `hog MEBIBYTES`, `serve PORT`, `toil`.
         """
         dyno = self.host[instance]
         for statement in dyno.spec.command.split(";"):
@@ -302,5 +312,7 @@ class FakeLauncher:
                 dyno.elsewhere = (*dyno.elsewhere, Listening("0.0.0.0", int(rest)))
             elif word == "trap":
                 dyno.deaf = True
+            elif word == "toil":
+                dyno.busy = True
             elif word == "exit" and dyno.exit is None:
                 self.end(instance, int(rest))

@@ -48,6 +48,9 @@ class Bench(Protocol):
     def hog(self, mebibytes: int) -> str:
         """A command that takes so much memory, says `taken`, and keeps it."""
 
+    def toil(self) -> str:
+        """A command that says `at it`, and computes for ever."""
+
     def server(self, port: int) -> str:
         """A command that listens on all addresses at that port, says `listening`, and goes on."""
 
@@ -76,6 +79,9 @@ class FakeBench:
 
     def hog(self, mebibytes: int) -> str:
         return f"hog {mebibytes}; echo taken"
+
+    def toil(self) -> str:
+        return "toil; echo at it"
 
     def server(self, port: int) -> str:
         return f"serve {port}; echo listening"
@@ -140,6 +146,14 @@ class LocalBench:
             "print('taken', flush=True); import time; time.sleep(1000)"
         )
         return f'python3 -c "{script}"'
+
+    def toil(self) -> str:
+        # In a second process and a second thread: whichever it is that works, it counts.
+        script = (
+            "import threading, time; print('at it', flush=True); "
+            "threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start(); time.sleep(1000)"
+        )
+        return f'(python3 -c "{script}"); true'
 
     def server(self, port: int) -> str:
         script = (
@@ -267,6 +281,25 @@ def test_a_web_dyno_gets_a_port_of_its_own_and_is_told_it(tell: Tell) -> None:
         assert all(isinstance(place, Launched) and place.port for place in places)
         assert port not in {place.port for place in places}, "until it is cleaned away"
         assert launcher.place(await hand.start("exit 0")).port is None
+
+    tell(story)
+
+
+def test_one_that_works_is_told_from_one_that_sleeps(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        launcher = hand.bench.launcher
+        sleeps = await hand.start("echo up; sleep 1000")
+        await hand.says(sleeps, "up")
+        works = await hand.start(hand.bench.toil())
+        await hand.says(works, "at it")
+        await asyncio.sleep(0.1)
+        # A look is a moment's: what sleeps may just have been woken.
+        assert not all([await launcher.is_busy(sleeps.instance) for _ in range(5)])
+        assert all([await launcher.is_busy(works.instance) for _ in range(5)])
+        await launcher.kill(works.instance)
+        await hand.end_of(works)
+        assert not await launcher.is_busy(works.instance)
+        assert not await launcher.is_busy("unknown")
 
     tell(story)
 

@@ -98,6 +98,8 @@ ROWS: list[tuple[Life, Event, State, str, list[str]]] = [
             "<Launch>",
         ],
     ),
+    (NEW, StopAsked("down", STOPPED), "down", "stopped by kate", []),
+    (NEW, StopAsked("restart", REPLACED), "down", "replaced by v74", []),
     (
         Life(before="crashed"),
         Begun("rake", Cause("retried")),

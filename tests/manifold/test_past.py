@@ -59,9 +59,19 @@ async def crash_and_scale_down(stage: Stage) -> None:
     await stage.wish(1, worker=0)
 
 
-@pytest.mark.parametrize(
-    "act", [deploy, redeploy, scale_down, crash, restart, crash_and_scale_down]
-)
+async def deploy_one_by_one(stage: Stage) -> None:
+    stage.host.toils = True
+    await stage.wish(1, worker=3)
+    await stage.advance(11)
+    await stage.wish(2, worker=3)
+    await stage.advance(11)
+    stage.host.toils = False
+
+
+ACTS = [deploy, redeploy, scale_down, crash, restart, crash_and_scale_down, deploy_one_by_one]
+
+
+@pytest.mark.parametrize("act", ACTS)
 def test_a_kill_at_each_step(told: Play, act: Act) -> None:
     """At each moment before or after a write or a call of the launcher."""
     for dies_at in itertools.count():
@@ -268,6 +278,61 @@ def test_a_stop_by_hand_of_one_that_is_on_its_way_out_is_remembered(told: Play) 
         await stage.restart_control()
         await stage.advance(100)
         assert stage.states() == {"worker.1": "down"}
+
+    told(story)
+
+
+@pytest.mark.parametrize("type_", ["web", "worker"])
+@pytest.mark.parametrize("ends_first", [True, False])
+def test_a_stop_before_the_first_instance_of_a_name_is_remembered(
+    told: Play, type_: str, ends_first: bool
+) -> None:
+    """It was scaled away, deployed, and scaled back while the old one took its time to end."""
+
+    async def story(stage: Stage) -> None:
+        stage.host.obeys = False
+        many = 2 if type_ == "web" else 1
+        await stage.wish(1, **{type_: 1})
+        for _ in range(many):
+            await stage.wish(1, **{type_: 0})
+            await stage.wish(2, **{type_: 1})
+        name = f"{type_}.1"
+        assert len(stage.host.running()) == many, "it waits for those before it"
+        await stage.ask(stage.conductor.stop(stage.app, name, KATE))
+        if ends_first:
+            for each in stage.host.running():
+                stage.host.end(each.spec.instance, 0)
+            await stage.settle()
+        for _ in range(2):
+            await stage.restart_control()
+            await stage.advance(100)
+            assert stage.host.running() == []
+            assert stage.states() == {name: "down"}
+        assert stage.reason(name).startswith("stopped by kate@foobazco.com")
+        await stage.wish(2, **{type_: 1, "web" if type_ == "worker" else "worker": 1})
+        assert stage.states()[name] == "down", "scaling another type does not start it"
+        await stage.conductor.restart(stage.app, name, KATE)
+        await stage.advance(1)
+        assert stage.states()[name] == "up"
+
+    told(story)
+
+
+def test_a_stop_of_an_old_one_s_successor_outlasts_the_old_one(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.host.obeys = False
+        await stage.wish(1, web=1)
+        old = stage.host.running()[0].spec.instance
+        await stage.wish(2, web=1)
+        new = next(e.spec.instance for e in stage.host.running() if e.spec.instance != old)
+        await stage.ask(stage.conductor.stop(stage.app, "web.1", KATE))
+        stage.host.end(new, 0)
+        await stage.settle()
+        stage.host.end(old, 0)  # Its end is the last entry of that name.
+        await stage.settle()
+        await stage.restart_control()
+        await stage.advance(100)
+        assert stage.states() == {"web.1": "down"}
 
     told(story)
 

@@ -104,7 +104,7 @@ class Life(RuleBasedStateMachine):
 
         async def deploy() -> None:
             if await self.stage.conductor.preboot(new, by=NED) or self.release != number:
-                self.stage.conductor.call_off(self.stage.app)
+                self.stage.conductor.call_off(self.stage.app, number)
                 return
             self.stopped.clear()
             self.asleep = False

@@ -114,6 +114,13 @@ def test_ps_wait(heroku: Heroku, oriel: Place) -> None:
     found = oriel.ask("GET", "/apps/awaited/dynos")
     assert {(each["state"], each["release"]["version"]) for each in found} == {("up", 3)}
     assert not before & {each["id"] for each in found}
+    # A release whose web dynos never come up: nothing will ever run it, and who waits is told.
+    oriel.ask("PATCH", "/apps/awaited/features/preboot", {"enabled": True})
+    oriel.ask("PATCH", "/apps/awaited/config-vars", {"PYTHONHOME": "/nowhere"})
+    told = heroku("ps:wait", "-a", "awaited", check=False)
+    assert told.code != 0
+    assert "Release v4 of awaited failed: preboot failed: web.1 exited" in told.err
+    assert heroku("ps", "-a", "awaited").code == 0
 
 
 def test_releases(heroku: Heroku, oriel: Place) -> None:

@@ -266,6 +266,8 @@ class Platform:
 
     root: Path
     more: tuple[str, ...] = ()
+    under: tuple[str, ...] = ()
+    """What its commands are run by: as another user, say."""
     env: dict[str, str] = field(default_factory=dict)
     api_port: int = 0
     web_port: int = 0
@@ -290,6 +292,7 @@ class Platform:
         out = (self.root / "up.log").open("ab")
         self.up = subprocess.Popen(
             [
+                *self.under,
                 *(str(Path(sys.executable).parent / "oriel"), "up", "--data", str(self.data)),
                 *("--api", f"127.0.0.1:{self.api_port}", "--web", f"127.0.0.1:{self.web_port}"),
                 *self.more,
@@ -337,7 +340,8 @@ class Platform:
         """`oriel down`, and the end of `oriel up`."""
         if self.up is None:
             return
-        argv = [str(Path(sys.executable).parent / "oriel"), "down", "--data", str(self.data)]
+        oriel = str(Path(sys.executable).parent / "oriel")
+        argv = [*self.under, oriel, "down", "--data", str(self.data)]
         done = subprocess.run(
             [*argv, *(["--dynos"] if dynos else [])],
             capture_output=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 
 import pytest
@@ -135,3 +136,18 @@ def test_while_both_are_there_ps_shows_them_with_their_release(rick: User) -> No
     out, _ = push.communicate(timeout=60)
     assert "did not answer GET /health well within 5 s (R10)" in out
     app.answers("one")
+    # A release that comes to nothing is in nobody's way: the mend supersedes it at once.
+    app.oriel("checks:set", "--boot-timeout", "60s")
+    app.commit(graceful("three", warms_up_s=1001.0))
+    push = app.begin_push()
+    eventually(lambda: app.oriel("ps").out.count("web.1") == 2, within_s=40, what="both are there")
+    app.commit(graceful("four"))
+    begun_s = time.monotonic()
+    app.push()
+    assert time.monotonic() - begun_s < 30
+    out, _ = push.communicate(timeout=60)
+    assert push.returncode != 0
+    assert "Release v4 failed: superseded by a newer push before its web dynos were up" in out
+    app.answers("four")
+    app.settles("up", "web.1")
+    assert [dyno["release"]["version"] for dyno in app.json("ps")] == [5]

@@ -6,6 +6,8 @@ against a bar: that answers come, in bounded time and memory, is. Give `-s` to s
 
 from __future__ import annotations
 
+import sqlite3
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -370,7 +372,11 @@ def test_crashes_all_the_time(house: Housed) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_10_000_crashes_a_minute_from_50_apps(house: Housed) -> None:
+def test_10_000_crashes_from_50_apps(house: Housed) -> None:
+    """As fast as they can be had: 2000 dynos crash at once, and again 0, 1, 2 and 4 s later. That
+    is 10 000 a minute where the machine starts 170 sandboxes a second; two cores start 40, and a
+    hundred bare bubblewraps. The table has the rate that it was.
+    """
     _crashes(house, apps=50, dynos=40, at_least=10_000)
 
 
@@ -399,10 +405,10 @@ def _crashes(house: Housed, *, apps: int, dynos: int, at_least: int) -> None:
         for each in copies:
             each.oriel("ps:scale", f"worker={dynos}")
         eventually(
-            lambda: _starts(house) >= at_least,
-            within_s=60 + at_least / 20,
+            lambda: _crashes_so_far(house) >= at_least,
+            within_s=60 + at_least / 10,
             pause_s=0.5,
-            what=f"{at_least} starts; so far {_starts(house)}",
+            what=f"{at_least} crashes",
         )
     took_s = time.monotonic() - begun
     table.append(seen.row(f"{60 * at_least / took_s:.0f}/min"))
@@ -413,6 +419,53 @@ def _crashes(house: Housed, *, apps: int, dynos: int, at_least: int) -> None:
     assert quiet_for(lambda: house.strangers(house.machine.census()), 0.5, 30) == []
 
 
-def _starts(house: Housed) -> int:
-    """How many dynos of crashing apps have been begun, by what the record or the channels say."""
-    return sum(1 for each in entries(house) if each.state == "crashed" and each.app != "good")
+def _crashes_so_far(house: Housed) -> int:
+    """How many crashes the record has: told one by one, summed up, or counted (decision 25)."""
+    with sqlite3.connect(f"file:{house.data}/oriel.db?mode=ro", uri=True, timeout=30) as conn:
+        (told,) = conn.execute(
+            "SELECT sum(coalesce(json_extract(detail, '$.cause.count'), 1)) "
+            "FROM dyno_events WHERE state = 'crashed'"
+        ).fetchone()
+        (counted,) = conn.execute("SELECT sum(crashes) FROM crash_loops").fetchone()
+    conn.close()
+    return int(told or 0) + int(counted or 0)
+
+
+KNOCK = """
+import os, socket, time
+try:
+    socket.create_connection((os.environ["THERE"], int(os.environ["DOOR"])), 3).close()
+    print("reached", flush=True)
+except OSError:
+    print("refused", flush=True)
+time.sleep(1000000)
+"""
+
+
+def test_the_machine_s_firewall_is_flushed(house: Housed) -> None:
+    """What an operator's own script does first takes the walls between dynos away as well."""
+    house.start()
+    rick = house.set_up("rick@foobazco.com")
+    good, evil = rick.app("good"), rick.app("evil")
+    good.commit(GOOD)
+    good.push()
+    good.answers("good")
+    (web,) = house.dynos().values()
+    evil.commit({"Procfile": "knock: python3 knock.py\n", "knock.py": KNOCK})
+    evil.push()
+    evil.oriel("config:set", f"THERE={web['host']}", f"DOOR={web['port']}")
+    tables = house.machine.census().tables
+    for count in range(1, 3):
+        subprocess.run(["nft", "flush", "ruleset"], check=True)
+        evil.oriel("ps:scale", f"knock={count}")
+
+    def said() -> list[str]:
+        words = [each.text for each in lines(house, "evil", "knock")]
+        return [each for each in words if each in ("reached", "refused")]
+
+    eventually(lambda: len(said()) == 2, what="both have knocked")
+    assert said() == ["refused", "refused"]
+    assert house.machine.census().tables == tables
+    log = (house.data / "log" / "control.log").read_text()
+    assert log.count("was removed or changed by somebody") == 2
+    good.answers("good")

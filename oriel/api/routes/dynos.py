@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from starlette.responses import Response
 
 from oriel import faults
-from oriel.api import portraits, representations
+from oriel.api import portraits, representations, waits
 from oriel.api.bodies import Body
 from oriel.api.doors import Call, Door, reply
 from oriel.control import access, card, dynos, history, oneoff
@@ -23,6 +23,7 @@ AT_HEADER = "Oriel-At"
 async def show_all(call: Call) -> Response:
     """Every dyno of an app, now or `at` a time, an age, a release; `usage` adds what each takes."""
     app = await access.app_of(call.world, call.actor, call.path("app"))
+    await waits.check(call, app)
     extended = call.flag("extended")
     at = call.query("at")
     if at:

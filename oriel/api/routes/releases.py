@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from starlette.responses import Response
 
-from oriel.api import ranges, representations
+from oriel.api import ranges, representations, waits
 from oriel.api.doors import Call, Door, reply, reply_page
 from oriel.api.ranges import Page, Range
 from oriel.control import access, releases
@@ -26,6 +26,8 @@ async def show_all(call: Call) -> Response:
     wanted = ranges.parse(call.request.headers.get("range"), tuple(_KEYS))
     app = await access.app_of(call.world, call.actor, call.path("app"))
     page = await _page(call, app.id, wanted)
+    if wanted.max == len(page.items) == 1 and wanted.order == "desc":
+        waits.mark(call, page.items[0])
     return reply_page(page, lambda card: representations.release(card, app.name))
 
 

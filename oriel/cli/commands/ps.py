@@ -117,7 +117,7 @@ def table(dynos: Sequence[Json], now: datetime, *, extended: bool = False) -> li
         columns = (PROCESS, STATE, RELEASE, REASON, COMMAND)
         rows = [(*row[:2], *_more(each), row[2]) for row, each in zip(rows, dynos, strict=True)]
     else:
-        reasons = [_more(each)[1] if each["state"] == "crashed" else "" for each in dynos]
+        reasons = [_crashed(each, now) for each in dynos]
         if two_releases(dynos):
             columns = (PROCESS, STATE, RELEASE, COMMAND)
             rows = [
@@ -125,6 +125,13 @@ def table(dynos: Sequence[Json], now: datetime, *, extended: bool = False) -> li
             ]
         if width is not None and width >= WIDE and any(reasons):
             columns = (*columns[:-1], WIDE_COMMAND, BEHIND)
+            whole = [(*row, reason) for row, reason in zip(rows, reasons, strict=True)]
+            shown = render.table(columns, whole, width)[2:]
+            # Where it has to be cut, rather the reason alone.
+            reasons = [
+                reason if reason in line else _more(each)[1]
+                for reason, line, each in zip(reasons, shown, dynos, strict=True)
+            ]
             rows = [(*row, reason) for row, reason in zip(rows, reasons, strict=True)]
     lines = render.table(columns, rows, width)
     return [*lines[:2], *map(_coloured, lines[2:], dynos)]
@@ -195,6 +202,23 @@ def _more(dyno: Json) -> tuple[str, str]:
     return f"v{release}" if release else "", reason
 
 
+def _crashed(dyno: Json, now: datetime) -> str:
+    if dyno["state"] != "crashed":
+        return ""
+    return "; ".join(filter(None, (_more(dyno)[1], _tries(dyno, now))))
+
+
+def _tries(dyno: Json, now: datetime) -> str:
+    """How often one has crashed in a row, and when it is tried again: nothing where it is not."""
+    own = dyno.get("oriel") or {}
+    told = []
+    if (own.get("crashes") or 0) > 1:
+        told.append(f"{own['crashes']} crashes in a row")
+    if own.get("next_try_at"):
+        told.append(f"next try in {ages.age(now, ages.parse(own['next_try_at']))}")
+    return ", ".join(told)
+
+
 def _coloured(line: str, dyno: Json) -> str:
     state = str(dyno["state"])
     colour = COLOURS.get(state)
@@ -214,6 +238,7 @@ def _card(dyno: Json, now: datetime) -> list[str]:
         ("State", f"{dyno['state']} for {ages.age(_since(dyno), now)}"),
         ("Since", ages.local(_since(dyno))),
         ("Reason", reason),
+        ("Tries", _tries(dyno, now) if dyno["state"] == "crashed" else ""),
         ("Release", release),
         ("Restarts", f"{count} in the last hour"),
         ("Last exit", _last_exit(own.get("last_exit"), now)),

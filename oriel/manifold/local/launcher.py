@@ -54,6 +54,8 @@ DISK = ("/app", "/tmp")  # noqa: S108
 ADOPT_PARALLEL = 16
 """How many instances are looked at at once: others may take their time to hold a FIFO."""
 
+BOOTS_A_CPU = 4
+
 FIRST_WORD_TRIES = 10
 FIRST_WORD_PAUSE_S = 0.02
 
@@ -82,6 +84,7 @@ class LocalLauncher:
         self, data: Path, sandboxes: Sandboxes, hold: Ask, release: Ask, clock: Clock
     ) -> None:
         """`hold` asks the others to open an instance's FIFO too, `release` to let go of it."""
+        self.boots_max = BOOTS_A_CPU * len(os.sched_getaffinity(0))
         self._dynos = data / "dynos"
         self._sandboxes = sandboxes
         self._hold = hold
@@ -244,6 +247,11 @@ class LocalLauncher:
             return None
         memory = used.memory_bytes + used.swap_bytes
         return Usage(memory, used.swap_bytes, used.cpu_s, used.processes)
+
+    async def is_busy(self, instance: str) -> bool:
+        """Whether something in it runs, wants to, or waits for a disk."""
+        here = self._here.get(instance)
+        return bool(here and here.confined and here.confined.is_busy())
 
     async def listening(self, instance: str) -> tuple[Listening, ...]:
         """Where its processes accept connections: of its own network all, of a shared one its."""

@@ -123,6 +123,30 @@ def test_a_wide_terminal_has_room_for_reasons(
         ]
 
 
+def test_a_wide_terminal_tells_of_the_next_try_where_there_is_room(
+    oriel: Oriel, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = {"crashes": 4, "next_try_at": "2011-06-19T08:35:37.2+00:00"}
+    rows = [
+        dyno("web.1", "crashed", "08:35:21", reason="exited with status 1", **tries),
+        dyno("web.2", "crashed", "08:35:21", reason="exited with status 1", crashes=1),
+        dyno("web.3", "up", "08:35:21", crashes=3),
+    ]
+    stub.on("GET", "/apps/foobaz/dynos", rows)
+    three = oriel("ps", "-a", "foobaz").out.splitlines()
+    why = "  exited with status 1"
+    for columns, told in (("99", ("", "")), ("110", (why, why)), ("140", (f"{why}{TRIES}", why))):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert oriel("ps", "-a", "foobaz").out.splitlines() == [
+            *three[:2],
+            *(line + behind for line, behind in zip(three[2:4], told, strict=True)),
+            three[4],
+        ]
+
+
+TRIES = "; 4 crashes in a row, next try in 12s"
+
+
 def test_a_release_column_only_where_two_run_at_once(oriel: Oriel, stub: Stub) -> None:
     old = {**dyno("web.1", "up", "08:35:20"), "release": {"version": 73}}
     rows = [dyno("web.1", "starting", "08:35:22"), old, dyno("web.2", "starting", "08:35:22")]
@@ -158,6 +182,8 @@ CARD = {
         since="2011-06-19T08:35:21.500000Z",
         instance="i1",
         port=20101,
+        crashes=4,
+        next_try_at="2011-06-19T08:35:37.200000+00:00",
         restarts_last_hour=3,
         last_exit={
             "at": "2011-06-19T08:35:21Z",
@@ -198,6 +224,7 @@ def test_a_card(oriel: Oriel, stub: Stub) -> None:
 State:       crashed for 3s
 Since:       2011-06-19 08:35:21 +0000
 Reason:      exited with status 1
+Tries:       4 crashes in a row, next try in 12s
 Release:     v74
 Restarts:    3 in the last hour
 Last exit:   exited with status 1, 4s ago (v74)
