@@ -88,10 +88,7 @@ async def roll_back(world: World, actor: Actor, app: str, to: str | None) -> Rel
     found = await access.app_of(world, actor, app)
 
     def plan(conn: Connection) -> releasing.Intent:
-        # Out of one that is not up yet, back is what runs.
-        beside = ledger.pending(conn, found.id) and ledger.head(conn, found.id)
-        target = beside or ledger.rollback_target(conn, found.id)
-        target = _find(conn, found, to) if to else target
+        target = _find(conn, found, to) if to else _back(conn, found)
         if target.status != "succeeded":
             raise faults.Invalid(
                 f"v{target.version} of {found.name} is {target.status}: there is nothing to go "
@@ -183,6 +180,12 @@ async def _heads_in_channel(world: World, app: App) -> dict[int, str]:
             if "release" in data and "mac" in data:
                 heads[int(data["release"])] = data["mac"]
     return heads
+
+
+def _back(conn: Connection, app: App) -> Release:
+    """Where a rollback without a target leads: out of one that is not up yet, to what runs."""
+    beside = ledger.pending(conn, app.id) and ledger.head(conn, app.id)
+    return beside or ledger.rollback_target(conn, app.id)
 
 
 def _find(conn: Connection, app: App, ref: str) -> Release:

@@ -147,6 +147,7 @@ def test_a_name_server_on_the_machine_s_loopback_is_asked(tmp_path: Path) -> Non
         assert opened is not None
         local = Names(f"nameserver {opened.subnet.gateway}\n", loopback="127.0.0.77")
         opened.names = local
+        opened.walls.close()  # they would put back what follows
         network.nft(rules(opened.subnet, local, whose=str(tmp_path)))
         asked: list[str] = []
         try:

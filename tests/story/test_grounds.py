@@ -87,7 +87,7 @@ def test_a_whole_day_on_weaker_ground(ground: tuple[Platform, str]) -> None:
     assert {each["name"]: each["id"] for each in app.json("ps")} == before
     platform.stop(dynos=False)
     platform.start()
-    assert platform.said().count(warning) == 2
+    eventually(lambda: platform.said().count(warning) == 2, what="it is said again")
     assert {each["name"]: each["id"] for each in app.json("ps")} == before
     app.answers("one")
     assert rick.oriel("ps:exec", "-a", app.name, "web.1", "echo $DYNO").out == "web.1\n"
