@@ -1,4 +1,4 @@
-"""Owns what the router is told once, at start: a value, checked so that nothing of it needs quoting.
+"""Owns what the router is told once, at start. Nothing of it needs quoting: that is checked.
 
 Must not know what is made of it.
 """
