@@ -59,8 +59,13 @@ def program() -> str:
 
 
 def command(directory: Path, master_socket: Path) -> tuple[str, ...]:
-    """How `oriel up` starts HAProxy: in the foreground, as master and worker."""
-    return (program(), "-W", "-S", f"{master_socket},mode,600", "-f", str(directory / CONFIG))
+    """How `oriel up` starts HAProxy: in the foreground, as master and worker.
+
+    `-dMglobal`: buffers that are free are kept, and not given to malloc and taken from it again
+    with each request; that was a tenth of its time (2.6 as Debian builds it).
+    """
+    master = f"{master_socket},mode,600"
+    return (program(), "-W", "-dMglobal", "-S", master, "-f", str(directory / CONFIG))
 
 
 def unprivileged_user() -> str | None:

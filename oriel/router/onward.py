@@ -87,7 +87,7 @@ def begun(settings: Settings) -> list[str]:
 
 
 def ending(settings: Settings) -> list[str]:
-    """A worker that ends begins no request: behind what may have held it, as it came."""
+    """A worker that ends begins no request: behind what may have held it, before it is changed."""
     if not target(settings):
         return []
     return [

@@ -39,7 +39,8 @@ def rendered(directory: Path, routes: RouteTable, slots: int = 2) -> Rendered:
 
 def test_how_it_is_started(tmp_path: Path) -> None:
     argv = haproxy.command(tmp_path, tmp_path / "m.sock")
-    assert argv[1:] == ("-W", "-S", f"{tmp_path}/m.sock,mode,600", "-f", f"{tmp_path}/haproxy.cfg")
+    master = f"{tmp_path}/m.sock,mode,600"
+    assert argv[1:] == ("-W", "-dMglobal", "-S", master, "-f", f"{tmp_path}/haproxy.cfg")
     assert os.access(argv[0], os.X_OK)
 
 
