@@ -20,7 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.rig import SETUP, cpu_of
+from bench.debs import SETUP
+from bench.rig import cpu_of
 from oriel.client import credentials
 from tests.story.platform import Platform, User
 

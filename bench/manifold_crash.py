@@ -3,7 +3,9 @@
 A dyno writes the time as its last words and ends. From the moment at which a reader of its
 channel has those words: to the line `Process exited` at the same reader, and to `crashed` in the
 API. And from the words' own time to the first words of the program in its place, beside supervisord
-and circus, which start the same program anew (without a sandbox around it, and without a record).
+and circus, which start the same program anew (without a sandbox around it, and without a record);
+in rounds of their own, in which nobody asks the API all the time: nobody asks those either. Shown
+too is supervisord that starts the program under bubblewrap, with the flags that Oriel gives.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -18,6 +21,7 @@ import threading
 import time
 from pathlib import Path
 
+from bench import bare
 from bench.dynos import Town, peers, percentile, town, until
 from bench.harness import Row, report
 from oriel.logplex.client import Logplex, Query
@@ -26,6 +30,7 @@ DYNOS = 40
 APART_S = 0.15
 SETTLE_S = 4.0
 BEYOND_MS = 50.0
+CONFINED = "supervisord, under bubblewrap"
 
 PROGRAM = """
 import os, sys, time
@@ -59,22 +64,20 @@ def _measure(platform: Town, rounds: int, managers: dict[str, list[float]]) -> l
     platform.ask("PATCH", "/apps/crash/config-vars", {"AT": "0", "APART": "0"})  # crash never
     platform.scale("crash", worker=DYNOS)
     until(lambda: platform.all_up("crash", DYNOS), pause_s=0.1)
-    heard = Heard(platform)
-    told = Told(platform)
-    for _ in range(rounds):
-        at = time.monotonic() + SETTLE_S
-        config = {"AT": f"{at:.3f}", "APART": str(APART_S)}
-        platform.ask("PATCH", "/apps/crash/config-vars", config)
-        time.sleep(max(0.0, at + (DYNOS + 1) * APART_S + 2.0 - time.monotonic()))
+    heard, told = Heard(platform), Told(platform)
+    _crash_all(platform, rounds)
     told.close()
     heard.close()
+    unasked = Heard(platform)
+    _crash_all(platform, rounds)
+    unasked.close()
     lines = [
         1000 * (heard.exited[each] - at) for each, at in heard.read.items() if each in heard.exited
     ]
     states = [
         1000 * (told.crashed[each] - at) for each, at in heard.read.items() if each in told.crashed
     ]
-    again = [1000 * each for each in heard.replaced_s()]
+    again = [1000 * each for each in unasked.replaced_s()]
     print(
         f"{len(heard.read)} crashes: {len(lines)} lines, {len(states)} states, {len(again)} starts"
     )
@@ -83,6 +86,15 @@ def _measure(platform: Town, rounds: int, managers: dict[str, list[float]]) -> l
         *_rows("last words read to `crashed` in the API", states),
         *_against(again, managers),
     ]
+
+
+def _crash_all(platform: Town, rounds: int) -> None:
+    """Every dyno once a round, one after the other."""
+    for _ in range(rounds):
+        at = time.monotonic() + SETTLE_S
+        config = {"AT": f"{at:.3f}", "APART": str(APART_S)}
+        platform.ask("PATCH", "/apps/crash/config-vars", config)
+        time.sleep(max(0.0, at + (DYNOS + 1) * APART_S + 2.0 - time.monotonic()))
 
 
 def _since(read: dict[str, float], then: dict[str, float]) -> list[float]:
@@ -104,7 +116,8 @@ def _against(ours: list[float], managers: dict[str, list[float]]) -> list[Row]:
     for name, part in (("p50", 0.5), ("p99", 0.99)):
         value = percentile(ours, part)
         beside = {each: percentile(values, part) for each, values in managers.items() if values}
-        holds = all(value <= each for each in beside.values()) if beside else None
+        peers = [each for peer, each in beside.items() if peer != CONFINED]
+        holds = all(value <= each for each in peers) if peers else None
         bar = "not slower than either"
         rows.append(
             Row(f"exit to replacement's first word, {name}", value, "ms", bar, holds, beside)
@@ -211,7 +224,11 @@ def _managers(root: Path, rounds: int) -> dict[str, list[float]]:
     if place is None:
         return {}
     found = {}
-    for name, begin in (("supervisord", _supervisord), ("circus", _circus)):
+    for name, begin in (
+        ("supervisord", _supervisord),
+        ("circus", _circus),
+        (CONFINED, _supervisord_confined),
+    ):
         try:
             found[name] = [1000 * each for _ in range(rounds) for each in begin(root, place)]
         except (OSError, TimeoutError, subprocess.SubprocessError) as error:
@@ -220,7 +237,20 @@ def _managers(root: Path, rounds: int) -> dict[str, list[float]]:
 
 
 def _supervisord(root: Path, place: Path) -> list[float]:
-    home, words = _prepared(root, "supervisord")
+    return _supervised(place, *_prepared(root, "supervisord"))
+
+
+def _supervisord_confined(root: Path, place: Path) -> list[float]:
+    home, _ = _prepared(root, "confined")
+    for each in (root, home):
+        each.chmod(0o755)
+    flags, executed = bare.flags_and_command(f"exec python3 -S crash.py $0 at {APART_S}", home)
+    words = [*bare.as_app(), "bwrap", *flags, *executed]
+    # The program's number is the shell's $0: its last word.
+    return _supervised(place, home, shlex.join(words).replace("%", "%%") + " {}")
+
+
+def _supervised(place: Path, home: Path, words: str) -> list[float]:
     program = (
         "[program:w{0}]\ncommand={1}\nautorestart=true\nstartsecs=0\nstdout_logfile={2}/w{0}.out\n"
     )

@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
+from bench import bare
 from bench.dynos import Town, town, until
 from bench.harness import Row, median, report
-from oriel.manifold import command
-from oriel.sandbox import Confinement, Overlay, render, system
 
 PROGRAM = "echo up; exec sleep 1000000"
 FILES = {"Procfile": f"worker: {PROGRAM}\n"}
 COUNT = 100
 PARALLEL = 8
-UID = 1_900_000_000
 
 
 def main() -> None:
@@ -113,18 +112,10 @@ def _bare_in(root: Path) -> float:
     os.chmod(root, 0o755)
     slug = root / "slug"
     slug.mkdir()
-    what = Confinement(
-        argv=command.argv(PROGRAM),
-        env=command.environment({}, {}, "worker.1", None),
-        uid=UID,
-        overlay=Overlay(slug),
-    )
-    plan = render.render(what, system.look(), "none", overlays=False, copy_to=str(slug))
-    flags = "\0".join((*_without_descriptors(plan.arguments), ""))
-    (root / "flags").write_text(flags)
-    words = (*("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups"),)
-    sandbox = " ".join((*(words if os.geteuid() == 0 else ()), "bwrap", "--args", "9"))
-    program = " ".join(map(_quoted, plan.command))
+    flags, executed = bare.flags_and_command(PROGRAM, slug)
+    (root / "flags").write_text("\0".join((*flags, "")))
+    sandbox = " ".join((*bare.as_app(), "bwrap", "--args", "9"))
+    program = " ".join(map(shlex.quote, executed))
     (root / "one").write_text(
         f'#!/bin/dash\n{sandbox} {program} >"$0.$1" 9<{root}/flags &\nread said <"$0.$1"\n'
     )
@@ -142,27 +133,6 @@ def _bare_in(root: Path) -> float:
     took_s = time.monotonic() - begun
     _end_those_below(root)
     return took_s
-
-
-def _quoted(word: str) -> str:
-    return "'" + word.replace("'", "'\\''") + "'"
-
-
-def _without_descriptors(arguments: tuple[str, ...]) -> list[str]:
-    """Without what only Oriel's own start gives: reports, and files handed over as descriptors."""
-    kept: list[str] = []
-    words = list(arguments)
-    counts = {"--json-status-fd": 1, "--info-fd": 1, "--block-fd": 1, "--seccomp": 1}
-    while words:
-        word = words.pop(0)
-        if word in counts:
-            del words[: counts[word]]
-        elif word == "--ro-bind-data":
-            del words[:2]
-            del kept[-2:]  # its --perms
-        else:
-            kept.append(word)
-    return kept
 
 
 def _end_those_below(root: Path) -> None:

@@ -78,9 +78,9 @@ def late(door: socket.socket) -> None:
                     print(json.dumps(late_ms), flush=True)
                     return
                 if key.fileobj is door:
-                    line, _ = door.accept()
-                    rests[line] = b""
-                    selector.register(line, selectors.EVENT_READ)
+                    caller, _ = door.accept()
+                    rests[caller] = b""
+                    selector.register(caller, selectors.EVENT_READ)
                     continue
                 line = key.fileobj
                 assert isinstance(line, socket.socket)

@@ -43,8 +43,10 @@ def plain(command: str) -> str:
     return _EXIT_STATUS.sub("", command)
 
 
-def argv(command: str) -> tuple[str, ...]:
-    """What is executed: bash reads the app's profile, then runs the command."""
+def argv(command: str, *, is_profiled: bool = True) -> tuple[str, ...]:
+    """What is executed: bash reads the app's profile, if it has one, then runs the command."""
+    if not is_profiled:
+        return ("/bin/bash", "-c", command)
     return ("/bin/bash", "-c", _SCRIPT, command)
 
 

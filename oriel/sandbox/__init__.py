@@ -4,12 +4,12 @@ Must not know dynos, builds or apps: the manifold and the builder say what to co
 
 Read in this order: `confinement` (the values), `system` (what of the machine is shown), `render` (a
 confinement as bubblewrap's arguments), `seccomp` (the filter of system calls) and `subnet`
-(addresses and rules), all pure; `linux`, `netlink` (system calls), `network`, `cgroups` (what is
-kept in the kernel); `spawner` (the fork server, a process of its own), `enter` and `monitor` (a
-second program inside), `forks` (the fork server from outside), `status` (what bubblewrap tells;
-pure), `usage`, `confined` (one running sandbox), `entered` (that second program, from outside),
-`relay` (a build's way to a proxy), `admission` (what comes before it begins), `sandboxes` (the
-shell), `capabilities` (what this machine allows).
+(addresses and rules), all pure; `linux`, `netlink` (system calls), `network`, `cgroups` and
+`delegation` (what is kept in the kernel); `spawner` (the fork server, a process of its own),
+`enter` and `monitor` (a second program inside), `forks` (the fork server from outside), `status`
+(what bubblewrap tells; pure), `usage`, `confined` (one running sandbox), `entered` (that second
+program, from outside), `relay` (a build's way to a proxy), `admission` (what comes before it
+begins), `sandboxes` (the shell), `capabilities` (what this machine allows).
 """
 
 from __future__ import annotations

@@ -11,10 +11,17 @@ import logging
 from oriel.sandbox.cgroups import Cgroups
 from oriel.sandbox.confined import Confined
 from oriel.sandbox.confinement import Confinement
+from oriel.sandbox.delegation import warm_up
 from oriel.sandbox.limiting import limit
 from oriel.sandbox.relay import Relay
 
 _log = logging.getLogger("oriel.sandbox")
+
+
+def foresee(cgroups: Cgroups | None) -> None:
+    """Somebody is soon to be let in: what takes its time in the kernel begins now, beside."""
+    if cgroups is not None:
+        asyncio.get_running_loop().run_in_executor(None, warm_up, cgroups)
 
 
 async def let_in(confined: Confined, what: Confinement, name: str, cgroups: Cgroups | None) -> None:

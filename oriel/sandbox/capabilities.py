@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oriel.faults import Unavailable
-from oriel.sandbox import cgroups, subnet, taps
+from oriel.sandbox import delegation, subnet, taps
 from oriel.sandbox.render import Staging
 
 TUN = "/dev/net/tun"
@@ -81,7 +81,7 @@ def look() -> Capabilities:
         overlay=overlay,
         bubblewrap=bubblewrap,
         why=tuple(why),
-        cgroups=cgroups.is_writable(),
+        cgroups=delegation.is_writable(),
         network=not no_network,
         network_why=no_network,
         pasta=pasta,

@@ -8,8 +8,6 @@ the kernel killed for want of memory could not tell how the program ended. Must 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 from collections.abc import Iterable
@@ -18,7 +16,6 @@ from pathlib import Path
 
 from oriel.sandbox import linux
 
-ROOT = Path("/sys/fs/cgroup")
 LEAF = "platform"
 """Where our own processes go in a delegated group: one with limits for others holds none itself."""
 CONTROLLERS = ("memory", "pids", "cpu")
@@ -55,9 +52,9 @@ class Cgroups:
     """
 
     def __init__(self, version: int, places: dict[str, Path]) -> None:
-        """Made by `open_cgroups`."""
+        """Made by `delegation.open_cgroups`."""
         self.version = version
-        self._places = places
+        self.places = places
 
     def make(self, name: str, bounds: Bounds) -> Group:
         """A fresh group; raises OSError."""
@@ -69,12 +66,12 @@ class Cgroups:
 
     def group(self, name: str) -> Group:
         """The group of that name, whether it is there or not."""
-        return Group(self.version, {each: place / name for each, place in self._places.items()})
+        return Group(self.version, {each: place / name for each, place in self.places.items()})
 
     def sweep(self, keep: Iterable[str]) -> None:
         """Remove groups that nobody owns, and in which nothing runs."""
         kept = set(keep)
-        for place in set(self._places.values()):
+        for place in set(self.places.values()):
             with contextlib.suppress(OSError):
                 for each in place.iterdir():
                     if each.is_dir() and each.name not in (*kept, LEAF):
@@ -82,7 +79,7 @@ class Cgroups:
 
     def close(self) -> None:
         """Remove the platform's own, unless a sandbox's is in it."""
-        for place in set(self._places.values()):
+        for place in set(self.places.values()):
             if place.name != LEAF and place.name.startswith("oriel-"):
                 _remove(place)
 
@@ -107,7 +104,7 @@ class Group:
             if place is None:
                 continue
             try:
-                _write(place / name, value)
+                linux.write(place / name, value)
             except FileNotFoundError:
                 continue  # this kernel counts no swap, say
             except OSError as error:
@@ -116,7 +113,7 @@ class Group:
     def enter(self, pid: int) -> None:
         """Put a process, and those that it will begin, into the group; raises OSError."""
         for place in set(self.places.values()):
-            _write(place / "cgroup.procs", str(pid))
+            linux.write(place / "cgroup.procs", str(pid))
 
     def used(self) -> Used | None:
         """What it uses now; None when that is not known here."""
@@ -167,7 +164,7 @@ class Group:
             usage = os.open(memory / name, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 for level in levels:
-                    _write(memory / "cgroup.event_control", f"{event} {usage} {level}")
+                    linux.write(memory / "cgroup.event_control", f"{event} {usage} {level}")
             finally:
                 os.close(usage)
         except OSError:
@@ -179,128 +176,6 @@ class Group:
         """Remove it; what still runs in it is left to the next start."""
         for place in set(self.places.values()):
             _remove(place)
-
-
-def open_cgroups(data: Path, root: Path = ROOT) -> Cgroups | None:
-    """Where the platform of a data directory may have groups; None where nowhere.
-
-    Within one boot it stays the same place, from wherever `oriel up` is called.
-    """
-    whose = "oriel-" + hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:10]
-    kept = data / "cgroups.json"
-    found = _kept(kept)
-    if found is None:
-        own = _own(Path("/proc/self/cgroup"))
-        found = _second(root, whose, own) or _first(root, whose, own)
-        if found is not None:
-            places = {each: str(place) for each, place in found._places.items()}
-            value = {"boot": linux.boot_id(), "version": found.version, "places": places}
-            with contextlib.suppress(OSError):
-                kept.write_text(json.dumps(value))
-    return found
-
-
-def is_writable(root: Path = ROOT) -> bool:
-    """Whether `open_cgroups` would find a place; nothing is made."""
-    own = _own(Path("/proc/self/cgroup"))
-    with contextlib.suppress(OSError):
-        if "memory" in (root / "cgroup.controllers").read_text().split():
-            mine = root / own.get("", "").removesuffix(f"/{LEAF}")
-            return os.access(mine if _is_delegated(mine) else root, os.W_OK)
-    return any(os.access(place, os.W_OK) for place in _parents(root, own, "memory"))
-
-
-def _parents(root: Path, own: dict[str, str], controller: str) -> Iterable[Path]:
-    """Where in a controller's tree we are; the tree's root where that is not shown here."""
-    for controllers, group in own.items():
-        if controller in controllers.split(","):
-            for name in (controllers, controller):
-                if (root / name).is_dir():
-                    inner = root / name / group
-                    yield inner if inner.is_dir() else root / name
-                    return
-
-
-def _kept(path: Path) -> Cgroups | None:
-    try:
-        kept = json.loads(path.read_text())
-        if kept["boot"] != linux.boot_id():
-            return None
-        places = {str(each): Path(place) for each, place in kept["places"].items()}
-        for place in places.values():
-            place.mkdir(exist_ok=True)
-        return Cgroups(int(kept["version"]), places)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
-def _own(path: Path) -> dict[str, str]:
-    """This process's group by controllers, as /proc names them; "" is the second version's."""
-    found: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for line in path.read_text().splitlines():
-            _, controllers, place = line.split(":", 2)
-            found[controllers] = place.lstrip("/")
-    return found
-
-
-def _second(root: Path, whose: str, own: dict[str, str]) -> Cgroups | None:
-    """In the unit's own group where systemd has delegated it, or at the top, as root."""
-    try:
-        if "memory" not in (root / "cgroup.controllers").read_text().split():
-            return None
-        mine = root / own.get("", "").removesuffix(f"/{LEAF}")
-        parent = mine if _is_delegated(mine) else root
-        if parent != root:
-            _move_into_leaf(parent)
-        _enable(parent)
-        place = parent / whose
-        place.mkdir(exist_ok=True)
-        _enable(place)
-    except OSError as error:
-        _log.info("no control groups: %s", error)
-        return None
-    return Cgroups(2, dict.fromkeys((*CONTROLLERS, "cpuacct"), place))
-
-
-def _is_delegated(place: Path) -> bool:
-    """systemd marks what it leaves to others; an ordinary user's is their own."""
-    for mark in ("user.delegate", "trusted.delegate"):
-        with contextlib.suppress(OSError):
-            if os.getxattr(place, mark) == b"1":
-                return True
-    return os.geteuid() != 0 and os.access(place / "cgroup.subtree_control", os.W_OK)
-
-
-def _move_into_leaf(parent: Path) -> None:
-    """A group that hands controllers on may hold no process itself."""
-    leaf = parent / LEAF
-    leaf.mkdir(exist_ok=True)
-    for _ in range(8):
-        pids = (parent / "cgroup.procs").read_text().split()
-        if not pids:
-            return
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                _write(leaf / "cgroup.procs", pid)
-
-
-def _enable(place: Path) -> None:
-    there = (place / "cgroup.controllers").read_text().split()
-    wanted = [f"+{each}" for each in CONTROLLERS if each in there]
-    if wanted:
-        _write(place / "cgroup.subtree_control", " ".join(wanted))
-
-
-def _first(root: Path, whose: str, own: dict[str, str]) -> Cgroups | None:
-    """One tree for each controller: below our own group in each."""
-    places: dict[str, Path] = {}
-    for controller in (*CONTROLLERS, "cpuacct"):
-        for parent in _parents(root, own, controller):
-            with contextlib.suppress(OSError):
-                (parent / whose).mkdir(exist_ok=True)
-                places[controller] = parent / whose
-    return Cgroups(1, places) if "memory" in places else None
 
 
 def _settings(version: int, bounds: Bounds) -> Iterable[tuple[str, str, str]]:
@@ -323,14 +198,6 @@ def _settings(version: int, bounds: Bounds) -> Iterable[tuple[str, str, str]]:
 def _remove(place: Path) -> None:
     with contextlib.suppress(OSError):
         place.rmdir()
-
-
-def _write(path: Path, text: str) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(descriptor, text.encode())
-    finally:
-        os.close(descriptor)
 
 
 def _table(path: Path) -> dict[str, int]:

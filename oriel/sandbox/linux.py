@@ -51,9 +51,9 @@ def enter_user_namespace(others: int) -> None:
     write("/proc/self/gid_map", f"{gid} {gid} 1")
 
 
-def write(path: str, text: str) -> None:
+def write(path: str | os.PathLike[str], text: str) -> None:
     """Write to a file that is there, in one piece, as the kernel's own want it."""
-    descriptor = os.open(path, os.O_WRONLY)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, text.encode())
     finally:

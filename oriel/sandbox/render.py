@@ -72,6 +72,8 @@ class Plan:
     """The filter of system calls in hexadecimal, at the descriptor after the files'."""
     files: tuple[tuple[int, str], ...]
     """(descriptor, content) of small files that bubblewrap writes into the sandbox."""
+    copies: tuple[tuple[int, str], ...]
+    """(descriptor, source) of those that it copies; an empty one where the source is gone."""
     arguments: tuple[str, ...]
     """Read by bubblewrap from ARGUMENTS_FD, so that no process list shows them."""
     command: tuple[str, ...]
@@ -92,6 +94,9 @@ def render(
 ) -> Plan:
     """The plan that confines `what` on this machine, upon a `ground`."""
     files = _files(what, ground)
+    copied = system.copied if ground.isolated else ()
+    places = (*(place for place, _ in files), *copied)
+    first_copy_fd = FIRST_FILE_FD + len(files)
     overlay = what.overlay
     return Plan(
         staging=staging,
@@ -105,16 +110,17 @@ def render(
         wires=ground.wires if what.network == "own" else None,
         seccomp=ground.seccomp,
         files=tuple((FIRST_FILE_FD + i, text) for i, (_, text) in enumerate(files)),
+        copies=tuple((first_copy_fd + i, source) for i, source in enumerate(copied)),
         arguments=(
             *_namespaces(what),
-            *(_system(system) if ground.isolated else _everything(ground.top)),
-            *_synthetic(files),
+            *(_system(system, places) if ground.isolated else _everything(ground.top)),
+            *_written(places),
             *_scratch(what, ground),
             *_app(what, staging, copy_to),
             *("--remount-ro", "/", "--chdir", what.cwd),
             *("--json-status-fd", str(STATUS_FD), "--info-fd", str(REPORT_FD)),
             *("--block-fd", str(GATE_FD)),
-            *(("--seccomp", str(FIRST_FILE_FD + len(files))) if ground.seccomp else ()),
+            *(("--seccomp", str(FIRST_FILE_FD + len(places))) if ground.seccomp else ()),
             *_environment(what),
         ),
         command=_command(what),
@@ -131,9 +137,10 @@ def _namespaces(what: Confinement) -> list[str]:
     ]
 
 
-def _system(system: System) -> list[str]:
+def _system(system: System, written: tuple[str, ...]) -> list[str]:
     etc = [word for place in _ETC for word in ("--perms", "0755", "--dir", place)]
-    shown = [word for place in system.shown for word in ("--ro-bind", place, place)]
+    bound = [place for place in system.shown if place not in written]
+    shown = [word for place in bound for word in ("--ro-bind", place, place)]
     links = [word for target, place in system.links for word in ("--symlink", target, place)]
     return etc + shown + links
 
@@ -168,10 +175,11 @@ def _home(what: Confinement) -> str:
     return home if home.startswith("/") and home.isprintable() and ":" not in home else "/app"
 
 
-def _synthetic(files: list[tuple[str, str]]) -> list[str]:
+def _written(places: tuple[str, ...]) -> list[str]:
+    """Files in the root's own file system, which is made read-only when all is there."""
     words: list[str] = []
-    for i, (place, _) in enumerate(files):
-        words += ["--perms", "0444", "--ro-bind-data", str(FIRST_FILE_FD + i), place]
+    for i, place in enumerate(places):
+        words += ["--perms", "0444", "--file", str(FIRST_FILE_FD + i), place]
     return words
 
 

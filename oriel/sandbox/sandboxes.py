@@ -21,11 +21,12 @@ from typing import Any
 from oriel.clock import new_id
 from oriel.faults import Invalid, Unavailable
 from oriel.sandbox import capabilities, linux, seccomp, system
-from oriel.sandbox.admission import let_in
+from oriel.sandbox.admission import foresee, let_in
 from oriel.sandbox.capabilities import Capabilities
-from oriel.sandbox.cgroups import Cgroups, open_cgroups
+from oriel.sandbox.cgroups import Cgroups
 from oriel.sandbox.confined import Confined, open_child, open_outer, read_status
 from oriel.sandbox.confinement import LOST, Confinement, Exit, Limits, Visit
+from oriel.sandbox.delegation import open_cgroups
 from oriel.sandbox.entered import Entered, visit
 from oriel.sandbox.forks import ForkServer, account_in, as_record
 from oriel.sandbox.network import Network, open_network
@@ -199,6 +200,7 @@ class Sandboxes:
         name: str,
     ) -> Confined:
         gate, opener = os.pipe2(os.O_CLOEXEC)
+        foresee(self._cgroups)
         try:
             told = await self._ask(request, (*streams, gate), status_path)
             if not told:
@@ -326,9 +328,8 @@ class Sandboxes:
 
     def _launched(self, told: str, status_path: Path) -> Confined:
         """The running sandbox that a report tells of, or the fault."""
-        report = account_in(told)
         # bubblewrap tells us before it writes the status file, which may not say it yet.
-        status = read_status(status_path, as_record(report))
+        status = read_status(status_path, as_record(account_in(told)))
         return self._watch(status, status_path, open_outer(status), open_child(status))
 
     async def _second_spawner(self) -> ForkServer:

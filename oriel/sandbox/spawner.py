@@ -255,11 +255,21 @@ def _lay_out(plan: dict[str, Any], received: list[int]) -> None:
     wanted[ARGUMENTS_FD] = _in_memory(arguments)
     for number, text in plan["files"]:
         wanted[int(number)] = _in_memory(str(text).encode())
+    for number, source in plan["copies"]:
+        wanted[int(number)] = _open_copied(str(source))
     if plan["seccomp"]:
         wanted[max(wanted) + 1] = _in_memory(bytes.fromhex(plan["seccomp"]))
     for number, source in wanted.items():
         os.dup2(source, number, inheritable=True)
     linux.close_from(max(wanted) + 1)
+
+
+def _open_copied(path: str) -> int:
+    """What may have gone since it was looked up must not keep a program from starting."""
+    try:
+        return _moved_up(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError:
+        return _in_memory(b"")
 
 
 def _in_memory(content: bytes) -> int:

@@ -52,6 +52,11 @@ def test_a_variable_that_is_not_set_is_shown_as_it_is() -> None:
     assert shown("x $PORT $RACK_ENV", {}) == "x $PORT $RACK_ENV"
 
 
+def test_without_a_profile_there_is_one_shell() -> None:
+    assert argv("x $PORT", is_profiled=False) == ("/bin/bash", "-c", "x $PORT")
+    assert argv("x $PORT", is_profiled=True)[-1] == "x $PORT"
+
+
 @given(st.text(), st.dictionaries(st.from_regex(r"[A-Z_]{1,8}", fullmatch=True), st.text()))
 def test_only_the_well_known_are_ever_expanded(command: str, env: dict[str, str]) -> None:
     secret = {key: value for key, value in env.items() if key not in SHOWN_VARIABLES}

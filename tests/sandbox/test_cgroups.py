@@ -1,4 +1,4 @@
-"""Control groups: the second version over a tree of plain files, the first where it is real."""
+"""A control group's limits and figures: the second version, over plain files."""
 
 from __future__ import annotations
 
@@ -60,64 +60,3 @@ def test_a_kernel_that_lacks_a_file_has_the_others(second: Group) -> None:
     second.bound(WHOLE)
     assert (second.places["memory"] / "memory.oom.group").read_text() == "1"
     assert not (second.places["memory"] / "memory.swap.max").exists()
-
-
-def tree(root: Path, unit: str = "") -> Path:
-    """The root of the second version, with a unit's group in it."""
-    for place in (root, root / unit):
-        place.mkdir(parents=True, exist_ok=True)
-        (place / "cgroup.controllers").write_text("cpu memory pids io\n")
-        (place / "cgroup.subtree_control").write_text("")
-        (place / "cgroup.procs").write_text("")
-    return root
-
-
-def test_as_root_without_delegation_it_is_at_the_top(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = tree(tmp_path / "cgroup", "user.slice")
-    monkeypatch.setattr(cgroups, "_is_delegated", lambda place: False)
-    monkeypatch.setattr(cgroups, "_enable", lambda place: None)
-    found = cgroups._second(root, "oriel-x", {"": "user.slice"})
-    assert found is not None
-    assert found.version == 2
-    assert set(found._places.values()) == {root / "oriel-x"}
-
-
-def test_under_systemd_it_is_in_the_unit_s_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Our own processes go into a leaf of it, where the next control finds itself."""
-    root = tree(tmp_path / "cgroup", "system.slice/oriel.service")
-    monkeypatch.setattr(cgroups, "_is_delegated", lambda place: place != root)
-    enabled: list[Path] = []
-    monkeypatch.setattr(cgroups, "_enable", enabled.append)
-    unit = root / "system.slice" / "oriel.service"
-    for own in ("system.slice/oriel.service", "system.slice/oriel.service/platform"):
-        found = cgroups._second(root, "oriel-x", {"": own})
-        assert found is not None
-        assert set(found._places.values()) == {unit / "oriel-x"}
-        assert (unit / "platform").is_dir()
-        assert enabled == [unit, unit / "oriel-x"]
-        enabled.clear()
-
-
-def test_without_controllers_there_is_none(tmp_path: Path) -> None:
-    assert cgroups.open_cgroups(tmp_path, tmp_path / "nothing") is None
-
-
-@pytest.mark.real
-def test_it_stays_where_it_was_within_one_boot(tmp_path: Path) -> None:
-    first = cgroups.open_cgroups(tmp_path)
-    if first is None:
-        pytest.skip("no control group can be written here")
-    again = cgroups.open_cgroups(tmp_path)
-    assert again is not None
-    assert again._places == first._places
-    orphan = first.make("orphan", WHOLE)
-    kept = first.make("kept", WHOLE)
-    again.sweep({"kept"})
-    assert (orphan.is_there, kept.is_there) == (False, True)
-    kept.remove()
-    again.close()
-    assert not any(place.exists() for place in first._places.values())

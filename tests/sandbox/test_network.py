@@ -253,6 +253,6 @@ def test_a_kill_at_any_moment_leaves_nothing_that_the_next_start_does_not_find(
         assert not list(network.DEVICES.glob(f"{mine.subnet.devices}*"))
         assert mine.subnet.table not in tables()
         if groups is not None:
-            assert not any(place.exists() for place in groups._places.values())
+            assert not any(place.exists() for place in groups.places.values())
 
     asyncio.run(story())

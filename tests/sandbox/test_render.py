@@ -12,7 +12,11 @@ from oriel.sandbox import Bind, Confinement, Overlay
 from oriel.sandbox.render import Ground, Plan, Staging, render
 from oriel.sandbox.system import System
 
-SYSTEM = System(shown=("/usr", "/etc/hosts"), links=(("usr/bin", "/bin"),))
+SYSTEM = System(
+    shown=("/usr", "/etc/hosts", "/etc/resolv.conf"),
+    copied=("/etc/timezone",),
+    links=(("usr/bin", "/bin"),),
+)
 
 WEB = Confinement(
     argv=("/bin/bash", "-c", "run"),
@@ -42,13 +46,16 @@ GOLDEN = """\
 --dir /etc/ssl
 --ro-bind /usr /usr
 --ro-bind /etc/hosts /etc/hosts
+--ro-bind /etc/resolv.conf /etc/resolv.conf
 --symlink usr/bin /bin
 --perms 0444
---ro-bind-data 7 /etc/passwd
+--file 7 /etc/passwd
 --perms 0444
---ro-bind-data 8 /etc/group
+--file 8 /etc/group
 --perms 0444
---ro-bind-data 9 /etc/hostname
+--file 9 /etc/hostname
+--perms 0444
+--file 10 /etc/timezone
 --proc /proc
 --dev /dev
 --ro-bind /dev/null /proc/1/mem
@@ -95,6 +102,7 @@ def test_a_dyno_as_root_in_full() -> None:
         99,
     )
     assert made.binds == ("/data/cache", "/data/in")
+    assert made.copies == ((10, "/etc/timezone"),)
     assert made.files[0] == (
         7,
         "root:x:0:0:root:/root:/bin/sh\napp:x:200001:200001:app:/app:/bin/bash\n"
@@ -138,8 +146,9 @@ def test_a_network_of_its_own_has_its_own_name_servers() -> None:
     assert made.wires == wires
     assert made.files[-1] == (10, "nameserver 192.0.2.1\n")
     text = as_text(made.arguments)
-    assert "--ro-bind-data 10 /etc/resolv.conf" in text
-    assert "--seccomp 11" in text
+    assert "--file 10 /etc/resolv.conf" in text
+    assert "--ro-bind /etc/resolv.conf" not in text
+    assert "--seccomp 12" in text
     assert (
         render(
             Confinement(("x",), {}, 7, network="none"),
@@ -165,7 +174,7 @@ def test_without_isolation_it_sees_the_machine() -> None:
 
 def test_the_root_is_remounted_after_everything_that_is_put_into_it() -> None:
     words = plan(WEB).arguments
-    puts = ("--bind", "--ro-bind", "--tmpfs", "--dir", "--symlink", "--ro-bind-data")
+    puts = ("--bind", "--ro-bind", "--tmpfs", "--dir", "--symlink", "--file")
     last_put = max(i for i, word in enumerate(words) if word in puts)
     assert [i for i, word in enumerate(words) if word == "--remount-ro"][-1] > last_put
     assert "--die-with-parent" not in words

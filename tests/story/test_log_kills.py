@@ -175,7 +175,12 @@ def test_50_kb_and_exit_1_while_a_part_is_dead(platform: Platform, app: AppCopy,
     before = _instances(platform)
     earlier = len(_read(platform, "brief"))
     app.oriel("ps:scale", "brief=1")
-    (dyno,) = eventually(lambda: _instances(platform) - before, what="brief.1")
+    # Its record is written once it runs. Killed before that, control would start it only after
+    # its own return, and that is held back here.
+    (dyno,) = eventually(
+        lambda: {each for each in _instances(platform) - before if (each / "record.json").exists()},
+        what="brief.1 runs",
+    )
     assert platform.up
     if part == "up":
         platform.kill("up")
@@ -190,6 +195,7 @@ def test_50_kb_and_exit_1_while_a_part_is_dead(platform: Platform, app: AppCopy,
             platform.start()
         else:
             os.kill(platform.up.pid, signal.SIGCONT)
+        platform.is_ready()
 
     def told() -> list[str]:
         try:
@@ -199,7 +205,6 @@ def test_50_kb_and_exit_1_while_a_part_is_dead(platform: Platform, app: AppCopy,
         ends = [at for at, each in enumerate(said) if "Process exited" in each]
         return said[: ends[0] + 1] if ends else []
 
-    platform.is_ready()
     said = eventually(told, what="its exit")
     words = [each for each in said if each.startswith("app[")]
     assert words, said

@@ -172,7 +172,7 @@ class LocalLauncher:
         size = sizes.of(spec.size)
         network = self._sandboxes.network
         confinement = Confinement(
-            argv=command.argv(spec.command),
+            argv=command.argv(spec.command, is_profiled=place_of.is_profiled(spec.slug)),
             env=command.environment(spec.env, profile, str(spec.name), at.port),
             uid=spec.uid,
             overlay=Overlay(spec.slug),

@@ -72,6 +72,11 @@ def read_profile(slug: Path) -> bytes:
         os.close(directory)
 
 
+def is_profiled(slug: Path) -> bool:
+    """Whether a shell finds something in it to read before a command runs."""
+    return any(os.path.lexists(slug / name) for name in (".profile", ".profile.d"))
+
+
 def open_fifo(path: Path, how: int) -> int:
     """An end of a FIFO, without waiting for the other."""
     return os.open(path, how | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -576,6 +576,6 @@ def test_nothing_is_left_in_the_kernel(tmp_path: Path) -> None:
             tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True)
             assert network.subnet.table not in tables.stdout
         if cgroups is not None:
-            assert not any(place.exists() for place in cgroups._places.values())
+            assert not any(place.exists() for place in cgroups.places.values())
 
     asyncio.run(whole())
