@@ -3,6 +3,7 @@
 One app (nginx, a fixed answer), wrk with 64 connections, the contestants in turn in one run. nginx
 "at the same work": one worker, as many forwarding headers, a log line a request over syslog to the
 same kind of reader as Oriel's. Also with its own buffered file log, and the app without a router.
+With `--web-tls` the same over kept TLS connections (TLS 1.3, one ECDSA certificate).
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from pathlib import Path
 from bench import debs
 from bench.harness import Row, report
 from bench.rig import cpu_of, free_port, plex, until
+from oriel.authority import Authority
 from oriel.clock import SystemClock
 from oriel.house.router_socket import open_socket
-from oriel.router import AppRoute, Listen, Router, RouteTable, Server, command
+from oriel.router import AppRoute, Certificate, Listen, Router, RouteTable, Server, command
 
 CONNECTIONS = 64
 HOST = "bench.localhost"
@@ -59,7 +61,7 @@ _PROXY = """\
   map $host $dyno {{ hostnames; {host} web.1; }}
   upstream app {{ least_conn; server 127.0.0.1:{app}; }}
   server {{
-    listen 127.0.0.1:{port} backlog=4096;
+    listen 127.0.0.1:{port} {end};
     access_log {log};
     location / {{
       proxy_pass http://$backend;
@@ -94,12 +96,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="bench/router", description=__doc__)
     parser.add_argument("--seconds", type=int, default=2, help="of each of seven rounds")
     parser.add_argument("--only", help="run one contestant, for a profile")
+    parser.add_argument("--web-tls", action="store_true", help="clients come over TLS")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="oriel-bench-") as root:
-        _measure(Path(root), chosen.seconds, chosen.only)
+        pem = _certificate(Path(root)) if chosen.web_tls else None
+        _measure(Path(root), chosen.seconds, chosen.only, pem)
 
 
-def _measure(root: Path, seconds: int, only: str | None) -> None:
+def _certificate(root: Path) -> Path:
+    """A key with its certificate, in one file."""
+    pem, _ = Authority.open(root / "authority.pem", SystemClock()).sign(frozenset((HOST,)))
+    path = root / "web.pem"
+    path.write_bytes(pem)
+    return path
+
+
+def _measure(root: Path, seconds: int, only: str | None, pem: Path | None) -> None:
     web = debs.unpacked("wrk", ["wrk", "libluajit-5.1-2"], "usr/bin/wrk")
     nginx = debs.unpacked("nginx", ["nginx"], "usr/sbin/nginx")
     if web is None or nginx is None:
@@ -109,7 +121,7 @@ def _measure(root: Path, seconds: int, only: str | None) -> None:
         app = free_port()
         stack.enter_context(_nginx(nginx, root, "app", _APP.format(port=app), app))
         contestants: dict[str, int] = {"app alone": app}
-        oriel = stack.enter_context(_oriel(root / "oriel", app))
+        oriel = stack.enter_context(_oriel(root / "oriel", app, pem))
         contestants["Oriel"] = oriel.port
         syslog = stack.enter_context(_reader(root / "reader"))
         for name, log in (
@@ -120,7 +132,9 @@ def _measure(root: Path, seconds: int, only: str | None) -> None:
             ("nginx, file", f"{root}/access.log router buffer=64k flush=1s"),
         ):
             port = free_port()
-            body = _PROXY.format(host=HOST, app=app, port=port, log=log)
+            words = f"ssl backlog=4096; ssl_certificate {pem}; ssl_certificate_key {pem}"
+            end = words if pem else "backlog=4096"
+            body = _PROXY.format(host=HOST, app=app, port=port, log=log, end=end)
             stack.enter_context(_nginx(nginx, root, name[:5] + name[-4:], body, port))
             contestants[name] = port
         runs: dict[str, list[Run]] = {name: [] for name in contestants}
@@ -128,15 +142,18 @@ def _measure(root: Path, seconds: int, only: str | None) -> None:
         for _ in range(_ROUNDS):
             for name, port in contestants.items():
                 if only is None or name == only:
-                    runs[name].append(_wrk(web, port, seconds))
+                    scheme = "https" if pem and name != "app alone" else "http"
+                    runs[name].append(_wrk(web, port, seconds, scheme))
         cpu = cpu_of(oriel.worker) - cpu
         until(lambda: oriel.lines() >= oriel.requests(), 20)
         made = sum(each.requests for each in runs["Oriel"])
         print(f"router's CPU: {cpu / max(1, made) * 1e6:.1f} us a request", file=sys.stderr)
-        report("router", list(_rows(runs, oriel, syslog)))
+        report("router over TLS" if pem else "router", list(_rows(runs, oriel, syslog, pem)))
 
 
-def _rows(runs: dict[str, list[Run]], oriel: _Oriel, syslog: _Reader) -> Iterator[Row]:
+def _rows(
+    runs: dict[str, list[Run]], oriel: _Oriel, syslog: _Reader, pem: Path | None
+) -> Iterator[Row]:
     def mid(name: str, what: str) -> float:
         return statistics.median(float(getattr(each, what)) for each in runs[name] or [_NONE])
 
@@ -148,7 +165,8 @@ def _rows(runs: dict[str, list[Run]], oriel: _Oriel, syslog: _Reader) -> Iterato
     bar = "at least 0.9 of nginx at the same work"
     rates = {name: mid(name, "rate") for name in others}
     yield Row("requests a second, line stored", ours, "/s", None, None, rates)
-    yield Row("against nginx, syslog", ratio, "times", bar, ratio >= 0.9)
+    held = (None, None) if pem else (bar, ratio >= 0.9)
+    yield Row("against nginx, syslog", ratio, "times", *held)
     for what in ("p50_ms", "p99_ms"):
         peers = {name: mid(name, what) for name in others}
         yield Row(what.replace("_ms", ""), mid("Oriel", what), "ms", None, None, peers)
@@ -235,7 +253,7 @@ class _Oriel(_Reader):
 
 
 @contextmanager
-def _oriel(data: Path, app: int) -> Iterator[_Oriel]:
+def _oriel(data: Path, app: int, pem: Path | None) -> Iterator[_Oriel]:
     run = data / "run"
     run.mkdir(parents=True)
     (data / "channels" / CHANNEL).mkdir(parents=True)
@@ -247,7 +265,8 @@ def _oriel(data: Path, app: int) -> Iterator[_Oriel]:
                 directory=data / "router",
                 runtime_socket=run / "haproxy.sock",
                 master_socket=run / "master.sock",
-                web=Listen("127.0.0.1", port),
+                web=Listen("127.0.0.1", free_port() if pem else port),
+                web_tls=Listen("127.0.0.1", port) if pem else None,
                 log_port=sock.getsockname()[1],
                 clock=SystemClock(),
             )
@@ -255,7 +274,8 @@ def _oriel(data: Path, app: int) -> Iterator[_Oriel]:
             route = AppRoute("id-bench", "bench", CHANNEL, (HOST,), (server,), "serve")
 
             async def write() -> None:
-                await router.start(RouteTable((route,)))
+                fallback = Certificate(pem.read_text(), (HOST,)) if pem else None
+                await router.start(RouteTable((route,), (), fallback))
                 await router.close()
 
             asyncio.run(write())
@@ -276,11 +296,11 @@ def _oriel(data: Path, app: int) -> Iterator[_Oriel]:
                     subprocess.run(["kill", "-9", str(worker)], check=False)
 
 
-def _wrk(place: Path, port: int, seconds: int) -> Run:
+def _wrk(place: Path, port: int, seconds: int, scheme: str) -> Run:
     argv = [
         str(place / "usr/bin/wrk"),
         *("-t", "1", "-c", str(CONNECTIONS), "-d", f"{seconds}s", "--latency"),
-        *("-H", f"Host: {HOST}", f"http://127.0.0.1:{port}/a/path?with=query"),
+        *("-H", f"Host: {HOST}", f"{scheme}://127.0.0.1:{port}/a/path?with=query"),
     ]
     done = subprocess.run(argv, env=debs.libraries(place), capture_output=True, text=True)
     if done.returncode != 0:

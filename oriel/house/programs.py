@@ -34,6 +34,7 @@ def real(layout: Layout) -> Commands:
         haproxy=(
             "haproxy",
             "-W",
+            "-dMglobal",
             "-S",
             f"{layout.haproxy_master_socket},mode,600",
             "-f",

@@ -21,7 +21,7 @@ _NO_SERVER = "<NOSRV>"
 _LINE = re.compile(
     rb'(<\d{1,3}>1 [^\[]*\[oriel channel="[^"]*" server="([^"]*)" ts="([^"]*)" own="([^"]*)"'
     rb' n="\d+"\] )at=info (method=[^ ]*) path="(.*)" (host=[^ ]* request_id=[^ ]* fwd="[^"]*")'
-    rb" dyno=[^ ]* connect=-?(\d*)ms service=-?(\d*)ms status=(-?\d+) (bytes=\d+ .*)",
+    rb" dyno=[^ ]* connect=-?(\d*)ms service=-?(\d*)ms status=(-?\d{1,5}) (bytes=\d+ .*)",
     re.DOTALL,
 )
 _UNSAFE = re.compile(rb'[^!-~]|["\\]')
@@ -95,12 +95,14 @@ def whole(line: bytes) -> bytes:
     if not found:
         return line + b"\n"
     head, server, state, own, method, path, who, connect, service, status, rest = found.groups()
-    code = _code(server.decode(), state.decode(), own.decode(), int(status))
+    # Whoever sends to the socket need not be HAProxy: any byte is a character here.
+    said = own.decode("latin1")
+    code = _code(server.decode("latin1"), state.decode("latin1"), said, int(status))
     # `503:RETRIES:DYNO` where no dyno is left, with the one that it was if it can only be one.
-    tried = own.decode().split(":")
+    tried = said.split(":")
     name = server.partition(b":")[0]
     if server == _NO_SERVER.encode():
-        name = tried[-1].encode() if code and code.code in _CONNECTING else b""
+        name = tried[-1].encode("latin1") if code and code.code in _CONNECTING else b""
     took = b"connect= service="
     if code and code.code in _CONNECTING:
         took = b"connect=%bms service=" % service

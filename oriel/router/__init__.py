@@ -4,10 +4,11 @@ Must not know what a dyno or a release is, nor who asks for a change: it is give
 Python of it is on a request's path.
 
 Modules in reading order: `table` (the routes as values), `settings` and `places`, `pages` (what the
-router answers itself), `tls` (certificates), `maps`, `frontend`, `answers`, `sticky`, `slots` and,
-of all of them, `render` (routes to the text of a configuration), `seen` (what HAProxy shows),
-`changes` (from the one to the other), `haproxy` (the conversation with it), `router` (keeping it
-so), `waker` (a request for an idle app is told).
+router answers itself), `tls` (certificates), `maps`, `frontend`, `answers`, `sticky`, `onward`
+(from an old worker to the newest), `slots` and, of all of them, `render` (routes to the text of a
+configuration), `seen` (what HAProxy shows), `changes` (from the one to the other), `talk` and
+`haproxy` (the conversation with it), `router` (keeping it so), `waker` (a request for an idle app
+is told).
 """
 
 from oriel.router.haproxy import command, unprivileged_user

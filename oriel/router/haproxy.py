@@ -59,8 +59,13 @@ def program() -> str:
 
 
 def command(directory: Path, master_socket: Path) -> tuple[str, ...]:
-    """How `oriel up` starts HAProxy: in the foreground, as master and worker."""
-    return (program(), "-W", "-S", f"{master_socket},mode,600", "-f", str(directory / CONFIG))
+    """How `oriel up` starts HAProxy: in the foreground, as master and worker.
+
+    `-dMglobal`: buffers that are free are kept, and not given to malloc and taken from it again
+    with each request; that was a tenth of its time (2.6 as Debian builds it).
+    """
+    master = f"{master_socket},mode,600"
+    return (program(), "-W", "-dMglobal", "-S", master, "-f", str(directory / CONFIG))
 
 
 def unprivileged_user() -> str | None:
@@ -241,7 +246,10 @@ class HAProxy:
         status, said = await _run(program(), "-c", "-f", str(config))
         if status == 0:
             return ""
-        return said[:_REASON_BYTES].strip() or f"haproxy -c ended with status {status}"
+        # Its own version and path come first, and say nothing of what is wrong.
+        objections = [each for each in said.splitlines() if not each.startswith("[NOTICE]")]
+        reason = "\n".join(objections)[:_REASON_BYTES].strip()
+        return reason or f"haproxy -c ended with status {status}"
 
     def _put(self, files: Mapping[str, str]) -> None:
         """Write files so that each is whole or not there; same name, same content for maps."""

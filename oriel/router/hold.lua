@@ -44,11 +44,9 @@ local function poke(app)
 end
 
 -- A worker that ends sees no change any more: the newest one holds the request from here on.
-local function onward(txn, route)
+local function ends(txn)
   local stopping = txn.f:stopping()
-  if "{{onward}}" == "" or not stopping or stopping == 0 then return false end
-  txn:set_var("txn.route", "-|onward|" .. (route:match("^[^|]*|[^|]*|([^|]*)") or "") .. "||||")
-  return true
+  return "{{onward}}" ~= "" and stopping and stopping ~= 0
 end
 
 local function is(route, mode)
@@ -61,7 +59,7 @@ core.register_action("hold", { "http-req" }, function(txn)
   -- Elsewhere, where another worker has handed it over.
   local begun = txn:get_var("txn.t0") or now_ms()
   while true do
-    if onward(txn, route) then return end
+    if ends(txn) then return end
     if is(route, "idle") then poke(app) end
     local waited_ms = now_ms() - begun
     if waited_ms >= hold_ms then return end

@@ -87,19 +87,15 @@ def begun(settings: Settings) -> list[str]:
 
 
 def ending(settings: Settings) -> list[str]:
-    """A worker that ends begins no request: before it would be held."""
+    """A worker that ends begins no request: behind what may have held it, before it is changed."""
     if not target(settings):
         return []
     return [
         "  # What a worker that ends would begin, the newest begins.",
         f"  http-request set-var-fmt(txn.route) '-|{MODE}|%[var(txn.route),field(3,|)]||||'"
         " if { stopping }",
+        "  http-request allow if { stopping }",
     ]
-
-
-def passed(settings: Settings) -> list[str]:
-    """As it came: behind what may have held it."""
-    return [f"  http-request allow if {_HANDED_ON}"] if target(settings) else []
 
 
 def unchanged(settings: Settings) -> str:

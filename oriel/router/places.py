@@ -12,7 +12,9 @@ from dataclasses import dataclass
 LAYOUT_VERSION = 4
 """Of the form of map entries and slot names; a reader of another version renders anew."""
 
-_DESCRIPTION = re.compile(r"oriel-router v([0-9]+) layout=([0-9a-f]{16}) slots=([0-9]+)")
+_DESCRIPTION = re.compile(
+    r"oriel-router v([0-9]{1,4}) layout=([0-9a-f]{16}) slots=([0-9]{1,6})\b", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from oriel.router.tls import SeenTls
 _MAP_LINE = re.compile(rf"([0-9]+) \((?:[^()]*/)?({'|'.join(MAPS)})\.[0-9a-f]+\.map\) ", re.ASCII)
 _PID = re.compile(r"^Pid: ([0-9]+)\s*$", re.MULTILINE | re.ASCII)
 _UPTIME = re.compile(r"^Uptime_sec: ([0-9]{1,12})\s*$", re.MULTILINE | re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,12}", re.ASCII)
 _SLOT = re.compile(r"slot-([0-9]{4,6})", re.ASCII)
 
 
@@ -135,7 +136,7 @@ def read_in_use(text: str, name: str) -> int:
         if words[:1] == ["#"] and "used_cur" in words:
             column = words.index("used_cur") - 1
         elif words[:1] == [name] and column is not None and len(words) > column:
-            return int(words[column]) if words[column].isdigit() else 0
+            return int(words[column]) if _NUMBER.fullmatch(words[column]) else 0
     return 0
 
 
@@ -143,7 +144,9 @@ def read_old_workers(text: str) -> list[int]:
     """From the master's `show proc`: the workers that only finish what they have begun."""
     _, _, old = text.partition("# old workers")
     workers = [line.split() for line in old.partition("# programs")[0].splitlines()]
-    return [int(each[0]) for each in workers if each[1:2] == ["worker"] and each[0].isdigit()]
+    return [
+        int(each[0]) for each in workers if each[1:2] == ["worker"] and _NUMBER.fullmatch(each[0])
+    ]
 
 
 def _server(words: list[str], columns: Mapping[str, int]) -> SeenServer | None:

@@ -204,7 +204,11 @@ def check_page(page: str) -> None:
     """
     if any(each < " " or each == "\x7f" for each in page):
         raise Malformed("The page has line breaks or control characters.")
-    if len(quote(page, safe=PAGE_SAFE)) > PAGE_BYTES_MAX:
+    try:
+        encoded = quote(page, safe=PAGE_SAFE)
+    except UnicodeEncodeError:
+        raise Malformed("The page has halves of characters (surrogates).") from None
+    if len(encoded) > PAGE_BYTES_MAX:
         raise Malformed(
             f"The page is too large: {PAGE_BYTES_MAX // 1024} kB at most, where characters beyond "
             "ASCII count three times a byte."

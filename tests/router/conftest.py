@@ -298,19 +298,22 @@ class House:
 
     def line(self) -> str:
         """The next router line, as it is stored: its data and message."""
-        frame = "Proxy web stopped"
-        while "Proxy web stopped" in frame:
-            # What HAProxy says of itself at each reload; it names no channel.
-            frame = whole(self.log.recv(65536).rstrip(b"\n")).decode()
+        frame = whole(self._frame().rstrip(b"\n")).decode()
         match = re.fullmatch(r"<(\d+)>1 \S+ oriel router \d+ - (\[.*?\]) (.*)\n", frame, re.DOTALL)
         assert match, frame
         return re.sub(r' own="[^"]*" n="\d+"\]', "]", match[2]) + f" {match[3]}"
+
+    def _frame(self) -> bytes:
+        """The next one; but for what HAProxy says of itself at a reload, which is no app's."""
+        while b"Proxy web stopped" in (frame := self.log.recv(65536)):
+            pass
+        return frame
 
     def no_line(self) -> bool:
         """Nothing is waiting to be read."""
         self.log.settimeout(0.05)
         try:
-            return not self.log.recv(65536)
+            return not self._frame()
         except TimeoutError:
             return True
         finally:

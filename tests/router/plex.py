@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -10,6 +11,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
+
+from .conftest import until
 
 
 class Logplex:
@@ -36,6 +39,16 @@ class Logplex:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
+
+    def is_up(self) -> None:
+        """Wait until it answers."""
+
+        def answers() -> bool:
+            with contextlib.suppress(OSError):
+                return bool(self.status())
+            return False
+
+        until(answers, "logplex answers")
 
     def status(self) -> dict[str, int]:
         with socket.socket(socket.AF_UNIX) as door:

@@ -219,3 +219,22 @@ def test_a_haproxy_that_is_away_is_not_waited_for(house: House) -> None:
         await router.close()
 
     asyncio.run(story())
+
+
+def test_a_worker_outlives_so_many_reloads_and_no_more(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onward, "WORKERS_MAX", 2)
+    dyno = house.dyno("x")
+    house.serve(table(app("foo", house.server(dyno))), **LONG)
+    visit = Visit(house, "foo.localhost", "/stall").send()
+    until(lambda: dyno.requests, "it is under way")
+    first = house.worker()
+    for _ in range(2):
+        house.reload()
+        until(lambda: old_workers(house) == [first], "the idle ones have gone")
+    house.reload()
+    until(lambda: old_workers(house) == [], "so has this one")
+    # It is cut, and nothing is said of it: that is what the bound costs.
+    assert visit.answer().endswith(b"x")
+    assert house.no_line()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 import time
@@ -9,6 +10,9 @@ from collections import Counter
 
 import pytest
 
+from tests.router.crowd import many_files, visit
+from tests.router.test_crowds import resident_mb
+from tests.story.load import abrupt
 from tests.story.platform import AppCopy, User, eventually, tree
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -54,6 +58,43 @@ def test_it_goes_idle_and_any_number_of_requests_wake_it_once(rick: User) -> Non
     lines = app.logs("--ps", "web.1")
     assert sum("Idling" in line for line in lines) == 1
     assert sum("Unidling" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("apps", "visits"), [(1, 1000), pytest.param(40, 25, marks=pytest.mark.long)]
+)
+def test_a_stampede_on_real_dynos(rick: User, apps: int, visits: int) -> None:
+    copies = [rick.app(f"stampede-{apps}-{number}") for number in range(apps)]
+    for each in copies:
+        each.commit(abrupt("one"))
+        each.push()
+    for each in copies:
+        each.answers("one")
+        hurry(each)
+    for each in copies:
+        sleeps(each)
+    platform = rick.platform
+    control = platform.pid("control")
+
+    async def crowd() -> list[int]:
+        hosts = [f"{each.name}.localhost" for each in copies] * visits
+        return await asyncio.gather(
+            *(visit(platform.web_port, host, number) for number, host in enumerate(hosts))
+        )
+
+    before_mb, begun = resident_mb(control), time.monotonic()
+    with many_files(apps * visits + 2000):
+        answered = asyncio.run(crowd())
+    took_s, more_mb = time.monotonic() - begun, resident_mb(control) - before_mb
+    print(
+        f"\n{apps} idle apps x {visits} requests at once, real dynos: all answered in"
+        f" {took_s:.1f} s; control takes {more_mb:.0f} MB more"
+    )
+    assert Counter(answered) == {200: apps * visits}
+    assert more_mb < 30
+    for each in copies:
+        assert sum("Unidling" in line for line in each.logs("--ps", "web.1")) == 1
+        each.oriel("ps:idle", "--off")
 
 
 def test_control_is_killed_while_a_request_wakes_it(rick: User) -> None:
