@@ -311,8 +311,8 @@ def _wrk(place: Path, port: int, seconds: int, scheme: str) -> Run:
     return Run(
         int(_found(r"(\d+) requests in", said)),
         float(_found(r"Requests/sec:\s+([\d.]+)", said)),
-        _ms(_found(r"50%\s+(\S+)", said)),
-        _ms(_found(r"99%\s+(\S+)", said)),
+        _ms(_found(r"(?m)^ +50%\s+(\S+)", said)),
+        _ms(_found(r"(?m)^ +99%\s+(\S+)", said)),
         failed,
     )
 

@@ -18,6 +18,7 @@ NEAR_DAYS = 14
 def judge(machine: Machine) -> Iterator[Finding]:
     """Ports and router, in reading order."""
     yield from _ports(machine)
+    yield from _haproxy(machine)
     yield from _router(machine)
     yield from _certificates(machine)
 
@@ -35,6 +36,25 @@ def _ports(machine: Machine) -> Iterator[Finding]:
             yield Finding(name, "fail", port.problem, port.hint)
         else:
             yield Finding(name, "ok", f"{port.address} is free.")
+
+
+def _haproxy(machine: Machine) -> Iterator[Finding]:
+    """What this HAProxy cannot do."""
+    if machine.haproxy_lua is False:
+        yield Finding(
+            "waiting",
+            "warn",
+            "HAProxy is built without Lua: a request of an app that boots is refused at once, and "
+            "no app can go idle.",
+            f"Type: {sudo(machine)}apt-get install --reinstall haproxy (Debian's has Lua)",
+        )
+    if not machine.haproxy_user:
+        yield Finding(
+            "haproxy's user",
+            "warn",
+            "There is no user haproxy: HAProxy, which reads what visitors send, stays root.",
+            "Type: useradd --system --no-create-home --shell /usr/sbin/nologin haproxy",
+        )
 
 
 def _router(machine: Machine) -> Iterator[Finding]:

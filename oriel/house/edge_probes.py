@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import socket
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -98,6 +100,20 @@ def _runs(data: Path) -> bool:
             return bool(door.ask({"op": "status"}).get("ok"))
     except (OSError, faults.Fault):
         return False
+
+
+def has_lua(path: str) -> bool | None:
+    """Whether HAProxy can hold requests; None where it is missing or does not tell."""
+    program = shutil.which("haproxy", path=path)
+    if program is None:
+        return None
+    with contextlib.suppress(OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        said = subprocess.run(
+            (program, "-vv"), capture_output=True, text=True, timeout=PATIENCE_S, check=False
+        ).stdout
+        if found := re.search(r" ([+-])LUA\b", said):
+            return found[1] == "+"
+    return None
 
 
 def refused(data: Path) -> str:

@@ -62,16 +62,20 @@ def advice(address: Address, flag: str, has: Means) -> str:
         )
     ways = []
     if has.sysctl:
+        # One line does for 80 and 443.
+        first = min(address.port, 80)
         ways.append(
-            f"Type: echo 'net.ipv4.ip_unprivileged_port_start = {address.port}' | sudo tee "
-            "/etc/sysctl.d/60-oriel-ports.conf && sudo sysctl --system (for every user)."
+            f"echo 'net.ipv4.ip_unprivileged_port_start = {first}' | sudo tee "
+            "/etc/sysctl.d/60-oriel-ports.conf && sudo sysctl --system (for every user)"
         )
     if has.setcap and has.haproxy and flag in ("--web", "--web-tls"):
         ways.append(
-            f"Type: sudo {has.setcap} cap_net_bind_service=+ep {has.haproxy} (for HAProxy alone; "
-            "once more after each of its upgrades)."
+            f"sudo {has.setcap} cap_net_bind_service=+ep {has.haproxy} (for HAProxy alone; once "
+            "more after each of its upgrades)"
         )
-    return " Or: ".join((*ways, other[0].upper() + other[1:]))
+    if not ways:
+        return other[0].upper() + other[1:]
+    return f"Type: {'; or: '.join(ways)}. Or {other}"
 
 
 def refuse_used(address: Address, flag: str, has: Means) -> None:

@@ -21,6 +21,7 @@ from oriel.house import edge_probes, ports, preflight, settings
 from oriel.house.edge_probes import Lines, Port, Shown
 from oriel.house.layout import Layout
 from oriel.lexicon import Address
+from oriel.router import unprivileged_user
 from oriel.sandbox import capabilities
 
 PROBE_TIMEOUT_S = 5.0
@@ -86,6 +87,10 @@ class Machine:
     """Why HAProxy did not take its newest configuration; empty when it did."""
     router_lines: Lines = Lines()
     certificates: tuple[Shown, ...] = ()
+    haproxy_lua: bool | None = None
+    """Whether HAProxy can hold a request; None where that is not known."""
+    haproxy_user: bool = True
+    """Whether there is somebody whom HAProxy becomes, where root starts it."""
 
 
 def look(
@@ -133,6 +138,8 @@ def look(
         ports=edge_probes.ports_at(data, addresses, ports.means(environ, path)),
         router_refused=edge_probes.refused(data),
         router_lines=edge_probes.lines(data),
+        haproxy_lua=edge_probes.has_lua(path),
+        haproxy_user=os.geteuid() != 0 or unprivileged_user() is not None,
         certificates=edge_probes.shown(data, clock.wall(), tls_cert),
     )
 

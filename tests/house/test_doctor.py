@@ -210,6 +210,8 @@ TABLE = [
         "Type x.",
     ),
     (replace(WELL, ports=(Port("--api", API, ours=True),)), "port 5050", "ok", "own", ""),
+    (replace(WELL, haproxy_lua=False), "waiting", "warn", "without Lua", "apt-get install"),
+    (replace(WELL, haproxy_user=False), "haproxy's user", "warn", "stays root", "useradd"),
     (replace(WELL, ports=TWINS), "ports", "fail", "same port", "--web-tls 127.0.0.1:5051"),
     (replace(WELL, router_refused="bad\nmore"), "router", "fail", "before serves: bad.", "refused"),
     (replace(WELL, router_lines=LOST), "router lines", "warn", "start: 3 by b.", "rmem"),
@@ -285,6 +287,8 @@ def test_it_looks_at_this_machine(short_path: Path) -> None:
     places = (("--api", API), ("--web", Address("127.0.0.1", 8080)))
     machine = probes.look(short_path / "data", places, SystemClock(), {"PATH": "/usr/bin"})
     assert machine.pidfd
+    assert machine.haproxy_lua is True
+    assert edge_probes.has_lua("/nowhere") is None
     assert all(isinstance(finding, Finding) for finding in doctor.judge(machine))
 
 

@@ -60,6 +60,7 @@ def test_an_address_of_another_machine_is_refused(host: str) -> None:
         ("--web", UNIT, "AmbientCapabilities=CAP_NET_BIND_SERVICE", "setcap"),
         ("--web", ALL, "'net.ipv4.ip_unprivileged_port_start = 80' | sudo tee", "Ambient"),
         ("--web", ALL, "sudo /sbin/setcap cap_net_bind_service=+ep /usr/sbin/haproxy", "Ambient"),
+        ("--web", ALL, "; or: sudo /sbin/setcap", "Ambient"),
         ("--api", ALL, "ip_unprivileged_port_start", "setcap"),
         ("--web-tls", BARE, "Choose a port above 1023: oriel up --web-tls 0.0.0.0:8000", "sudo"),
     ],
@@ -69,6 +70,16 @@ def test_advice_is_what_the_machine_has(flag: str, has: Means, said: str, unsaid
     assert said in advice
     assert unsaid not in advice
     assert "above 1023" in advice
+
+
+def test_one_line_does_for_both_of_the_webs_ports() -> None:
+    advice = [
+        ports.advice(Address("0.0.0.0", port), flag, ALL)
+        for port, flag in ((80, "--web"), (443, "--web-tls"))
+    ]
+    for each in advice:
+        assert "'net.ipv4.ip_unprivileged_port_start = 80'" in each
+    assert "_start = 22'" in ports.advice(Address("0.0.0.0", 22), "--api", ALL)
 
 
 @pytest.mark.parametrize(

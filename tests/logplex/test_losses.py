@@ -225,15 +225,20 @@ def test_a_real_logplex_that_is_killed_on_a_full_disk_counts_each_line(plex: Ple
         plex.start()
         await plex.ready()
         await plex.client.append("c1", [{"id": 1, "source": "heroku", "ps": "api", "text": "x"}])
-        hard = _limit_files(plex, 100_000)
+        seen = {"kept": 0, "waiting": 0, "disk_dropped": 0}
+
+        async def send(numbers: range) -> None:
+            for number in numbers:
+                router.send(line("c1", number).rstrip() + b" " + big + b"\n")
+            while sum(seen.values()) < numbers.stop:
+                status = (await plex.client.status())["router"]
+                seen.update({each: status[each] for each in seen})  # type: ignore[index]
+
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as router:
             router.connect(sock.getsockname())
-            for number in range(sent):
-                router.send(line("c1", number).rstrip() + b" " + big + b"\n")
-        seen = {"kept": 0, "waiting": 0, "disk_dropped": 0}
-        while sum(seen.values()) < sent:
-            status = (await plex.client.status())["router"]
-            seen = {each: status[each] for each in seen}  # type: ignore[index]
+            await send(range(100))
+            hard = _limit_files(plex, 100_000)
+            await send(range(100, sent))
         assert all(seen.values())
         plex.kill()
         plex.start()
