@@ -22,11 +22,12 @@ from typing import Any
 
 from oriel.sandbox import linux, usage
 from oriel.sandbox.cgroups import Group, Used
-from oriel.sandbox.confinement import LOST, Exit
+from oriel.sandbox.confinement import LOST, Exit, Limits
 from oriel.sandbox.status import STATUS_BYTES_MAX, Status, parse
 
 PROCESSES_MAX = 4096
 """How many processes of one sandbox a SIGTERM is walked to; SIGKILL needs no walk."""
+TICKS = os.sysconf("SC_CLK_TCK")
 _ROUNDS = 3
 _LOOKS = 100
 _LOOK_AGAIN_S = 0.02
@@ -281,14 +282,25 @@ def open_child(status: Status) -> int | None:
     """A pidfd of the namespace's pid 1, if it is alive and the one that `status` names."""
 
     def same(pid: int) -> bool:
-        if status.child_start is not None and linux.start_time(pid) != status.child_start:
+        start = linux.start_time(pid)
+        if status.child_start is not None and start != status.child_start:
             return False
-        # Killed before its start time was kept: the namespace's number is its own while it lives.
-        known = status.child_start is not None or status.pid_namespace is not None
+        if status.child_start is None and not _is_of_its_launch(status, start):
+            return False
         namespace = linux.pid_namespace(pid)
-        return known and (namespace is None or namespace == status.pid_namespace)
+        return namespace is None or namespace == status.pid_namespace
 
     return _open(status.child_pid, same)
+
+
+def _is_of_its_launch(status: Status, start: int | None) -> bool:
+    """Whether a process that began then can be the one of which no start time was kept, because a
+    kill came first. The namespace's number is its own only while it lives, as the pid is: both may
+    be another sandbox's by now. But that one was begun later than a launch may take.
+    """
+    if start is None or status.outer_start is None or status.pid_namespace is None:
+        return False
+    return 0 <= start - status.outer_start <= Limits().launch_timeout_s * TICKS
 
 
 def _open(pid: int | None, same: Callable[[int], bool]) -> int | None:

@@ -94,7 +94,7 @@ class MortalLauncher:
     def __init__(self, host: FakeLauncher, life: Mortal) -> None:
         self._host, self._life = host, life
         self.place, self.adopt, self.listen = host.place, host.adopt, host.listen
-        self.boots_max = host.boots_max
+        self.boots_max, self.is_busy = host.boots_max, host.is_busy
 
     def __getattr__(self, name: str) -> Any:
         call: Callable[..., Awaitable[Any]] = getattr(self._host, name)

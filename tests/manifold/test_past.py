@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 
 import pytest
 
@@ -19,6 +20,7 @@ from .conftest import Play
 from .stage import KATE, NED, Stage, wish
 
 Act = Callable[[Stage], Awaitable[None]]
+DAY = timedelta(days=1)
 
 
 async def deploy(stage: Stage) -> None:
@@ -61,11 +63,11 @@ async def crash_and_scale_down(stage: Stage) -> None:
 
 async def deploy_one_by_one(stage: Stage) -> None:
     stage.host.toils = True
-    await stage.wish(1, worker=3)
-    await stage.advance(11)
-    await stage.wish(2, worker=3)
-    await stage.advance(11)
+    await stage.wish(1, worker=5)  # Four at once: the fifth waits.
     stage.host.toils = False
+    for each in stage.host.running():
+        each.busy = False
+    await stage.advance(1)
 
 
 ACTS = [deploy, redeploy, scale_down, crash, restart, crash_and_scale_down, deploy_one_by_one]
@@ -80,6 +82,7 @@ def test_a_kill_at_each_step(told: Play, act: Act) -> None:
         async def story(stage: Stage, dies_at: int = dies_at) -> None:
             nonlocal survived
             await stage.kill()
+            stage.host.boots_max = 1 if act is deploy_one_by_one else 1000
             await stage.begin(dies_at)
             await act(stage)
             survived = not stage.life.is_dead
@@ -90,6 +93,43 @@ def test_a_kill_at_each_step(told: Play, act: Act) -> None:
             assert live == Counter(stage.wished.quantities), f"killed at step {dies_at}"
             assert {each.spec.release for each in stage.host.running()} <= {stage.wished.release}
             assert set(stage.states().values()) <= {"up"}
+
+        told(story)
+        if survived:
+            break
+    assert dies_at >= 5, "the kills came at no step"
+
+
+@pytest.mark.parametrize("end", ["by itself", "hangs up", "stopped"])
+def test_a_kill_at_each_step_of_an_attached_one_off(told: Play, end: str) -> None:
+    """Whenever it comes, it ends, is told to have ended once, and nothing of it is left."""
+    for dies_at in itertools.count():
+        survived = False
+
+        async def story(stage: Stage, dies_at: int = dies_at) -> None:
+            nonlocal survived
+            await stage.kill()
+            await stage.begin(dies_at)
+            stage.wished = wish(1)
+            once = Once(DynoName("run", 7), "bash", attached=True, until=stage.clock.wall() + DAY)
+            instance = stage.conductor.one_offs.begin(stage.wished, once)
+            await stage.settle()
+            await stage.or_death(instance.attach(None))
+            if not stage.life.is_dead and end == "by itself":
+                stage.host.crash("run.7", 3)
+            elif not stage.life.is_dead and end == "stopped":
+                await stage.or_death(stage.conductor.stop(stage.app, "run.7", KATE))
+            elif not stage.life.is_dead:
+                await stage.or_death(instance.hang_up("it is gone"))
+            await stage.settle()
+            survived = not stage.life.is_dead
+            await stage.restart_control()
+            await stage.advance(40)
+            assert stage.host.running() == [], f"killed at step {dies_at}"
+            assert stage.states() == {}
+            lives = list(stage.record().values())
+            assert [states[-1] for states in lives] in ([], ["complete"])
+            assert stage.lines().count("run.7: State changed from up to complete") <= 1
 
         told(story)
         if survived:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Awaitable, Callable
@@ -12,6 +13,7 @@ import pytest
 
 from oriel.faults import Invalid, Unavailable
 from oriel.sandbox import Bind, Confined, Confinement, Exit, Overlay, Sandboxes
+from oriel.sandbox.confined import TICKS
 from oriel.sandbox.confinement import LOST, Limits
 
 from .conftest import UID, Bench
@@ -136,6 +138,34 @@ def test_what_a_reused_pid_names_is_not_adopted(play: Play) -> None:
         stranger.write_text(other_boot)
         assert await bench.sandboxes.adopt({}, stranger) == LOST
         assert await bench.sandboxes.adopt({}, stranger.with_name("none")) is None
+        os.close(running.output)
+
+    play(story)
+
+
+@pytest.mark.parametrize(("earlier_s", "is_found"), [(0, True), (61, False), (-1, False)])
+def test_a_pid_and_a_namespace_that_both_are_anothers_now(
+    play: Play, earlier_s: int, is_found: bool
+) -> None:
+    """Without a record all that is known is the status file; both its numbers were used again."""
+
+    async def story(bench: Bench) -> None:
+        running = await bench.begin("echo up; sleep 1000")
+        await running.line()
+        anothers = running.confined.record
+        begun = anothers["child_start"] - earlier_s * TICKS
+        told = [
+            {"outer": 2**22 - 1, "outer-start": begun, "boot-id": anothers["boot_id"]},
+            {"child-pid": anothers["child_pid"], "pid-namespace": anothers["pid_namespace"]},
+        ]
+        stranger = running.status_path.parent / "stranger"
+        stranger.write_text("".join(json.dumps(each) + "\n" for each in told))
+        found = await bench.sandboxes.adopt({}, stranger)
+        assert isinstance(found, Confined) is is_found
+        if isinstance(found, Confined):
+            found.detach()
+        else:
+            assert found == LOST
         os.close(running.output)
 
     play(story)

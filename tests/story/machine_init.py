@@ -151,10 +151,11 @@ class Init:
             if os.path.exists("/usr/sbin/nft")
             else [],
             "cgroups": sorted(
-                str(each.relative_to(group))
+                # os.walk passes over what goes while it looks; a dyno may end at any time.
+                os.path.relpath(os.path.join(place, each), group)
                 for group in self.groups
-                for each in group.rglob("*")
-                if each.is_dir()
+                for place, inner, _ in os.walk(group)
+                for each in inner
             ),
             "files": [path for path in map(deleted, all_fds()) if path],
         }

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.story.machine import Census, Housed, quiet_for, unit
-from tests.story.platform import SERVER, AppCopy, User, eventually
+from tests.story.platform import SERVER, AppCopy, Ran, User, eventually
 from tests.story.records import entries, lines
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -44,6 +44,7 @@ STEADY = {
     "server.py": SERVER.format(version="steady"),
     "worker.py": SLEEPER,
 }
+ATTACHED = "echo begins; sleep 0.4; echo ends; exit 42"
 EXITS = {"Procfile": "worker: python3 exiter.py\n", "exiter.py": EXITER}
 
 
@@ -82,7 +83,11 @@ def _play(house: Housed, kills: list[str], *, seed: int) -> None:
     assert all(alive.values())
 
     chance = random.Random(seed)
-    with _visits(house, "steady") as seen, _moves(mover, exits, seed):
+    with (
+        _visits(house, "steady") as seen,
+        _moves(mover, exits, seed),
+        _attached(house, "mover") as ran,
+    ):
         for part in kills:
             time.sleep(chance.random() * 1.2)
             pid = eventually(lambda part=part: house.pid(part), what=f"{part} runs")
@@ -93,6 +98,7 @@ def _play(house: Housed, kills: list[str], *, seed: int) -> None:
     assert ends <= kills.count("up"), house.said(80)
 
     assert set(seen) == {200}, seen
+    _one_offs_are_told_of(house, ran)
     assert _alive(house, "steady") == alive
     _settles_as_wanted(steady, exits, mover)
     assert _alive(house, "steady") == alive
@@ -180,6 +186,49 @@ def _moves(mover: AppCopy, exits: AppCopy, seed: int) -> Iterator[None]:
     finally:
         done.set()
         mover_of_things.join()
+
+
+@contextlib.contextmanager
+def _attached(house: Housed, app: str) -> Iterator[list[Ran]]:
+    """Attached one-offs one after the other, and what their user was told."""
+    ran: list[Ran] = []
+    done = threading.Event()
+    assert house.owner
+    rick = house.owner
+
+    def run() -> None:
+        while not done.is_set():
+            ran.append(rick.oriel("run", "-a", app, ATTACHED, check=False))
+
+    runner = threading.Thread(target=run)
+    runner.start()
+    try:
+        yield ran
+    finally:
+        done.set()
+        runner.join()
+
+
+def _one_offs_are_told_of(house: Housed, ran: list[Ran]) -> None:
+    """Each came to its end, or its user was told what broke off and what to look at."""
+    assert house.owner
+    ran = [*ran, house.owner.oriel("run", "-a", "mover", ATTACHED, check=False)]
+    whole = [each for each in ran if each.code == 42]
+    cut = [each for each in ran if each.code != 42]
+    print("\nattached one-offs, by exit code:", dict(Counter(each.code for each in ran)))
+    assert ran[-1] in whole, ran[-1]
+    for each in whole:
+        assert each.out == "begins\nends\n", each
+    for each in cut:
+        assert each.code > 0, each
+        assert " !    " in each.err, each
+        assert "Traceback" not in each.err, each
+
+    def ends() -> bool:
+        last = {each.instance: each for each in entries(house, "mover") if "run." in each.name}
+        return all(each.state == "complete" for each in last.values())
+
+    eventually(ends, within_s=30, what="each one-off is known to have ended")
 
 
 def _alive(house: Housed, app: str) -> dict[str, tuple[tuple[int, int], ...]]:
