@@ -27,7 +27,8 @@ from oriel.router.slots import server_options
 from oriel.router.table import Listen, RouteTable
 from oriel.router.talk import Away
 
-_APPLY_WAIT_S = 0.9
+_APPLY_WAIT_S = 3.0
+"""A reload on a busy machine takes a second, and what was asked for meanwhile comes after it."""
 _TICK_S = 0.5
 _AUDIT_S = 60.0
 _RELOAD_GAP_S = 2.0
@@ -132,7 +133,7 @@ class Router:
         self._task = asyncio.create_task(self._keep_up(), name="router")
 
     async def apply(self, table: RouteTable) -> None:
-        """Make `table` the newest. Returns when HAProxy has it, or after a second at most.
+        """Make `table` the newest. Returns when HAProxy has it, or after three seconds at most.
 
         Calls that come while a round runs are merged: only the newest table is carried out.
         """
