@@ -23,6 +23,7 @@ _REFUSALS: tuple[tuple[str, int, str, str], ...] = (
     ("none", 503, "H14", "error"),
     ("booting", 503, "H20", "booting"),
     ("idle", 503, "H20", "booting"),
+    ("left", 499, "H27", "error"),
 )
 
 _OWN_STATUSES = (400, 401, 403, 404, 405, 407, 408, 410, 413, 421, 422, 425, 429)

@@ -58,11 +58,16 @@ core.register_action("hold", { "http-req" }, function(txn)
   local route = txn:get_var("txn.route")
   -- Elsewhere, where another worker has handed it over.
   local begun = txn:get_var("txn.t0") or now_ms()
+  -- Where its client leaves, this function ends in the middle of a wait: what stands there counts.
+  txn:set_var("txn.route", (route:gsub("|%a+|", "|left|", 1)))
   while true do
     if ends(txn) then return end
     if is(route, "idle") then poke(app) end
     local waited_ms = now_ms() - begun
-    if waited_ms >= hold_ms then return end
+    if waited_ms >= hold_ms then
+      txn:set_var("txn.route", route)
+      return
+    end
     count(now_ms())
     looks = looks + 1
     core.msleep(math.min(pause_ms(waited_ms), hold_ms - waited_ms + 1))

@@ -304,8 +304,8 @@ class House:
         return re.sub(r' own="[^"]*" n="\d+"\]', "]", match[2]) + f" {match[3]}"
 
     def _frame(self) -> bytes:
-        """The next one; but for what HAProxy says of itself at a reload, which is no app's."""
-        while b"Proxy web stopped" in (frame := self.log.recv(65536)):
+        """The next one that has data; what HAProxy says of itself has none, and no app."""
+        while b" - - " in (frame := self.log.recv(65536))[:90]:
             pass
         return frame
 

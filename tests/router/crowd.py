@@ -28,16 +28,22 @@ def many_files(wanted: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, was)
 
 
+def bound(number: int) -> socket.socket:
+    """A socket at an address of its own, which leaves its port to others who listen at it."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((f"127.1.{number // 250}.{number % 250 + 1}", 0))
+    return made
+
+
 class Crowd:
     """So many connections to a port of this machine's, which stay."""
 
     def __init__(self, port: int, count: int) -> None:
         self.members: list[socket.socket] = []
         for number in range(count):
-            host = number // EACH_ADDRESS
-            made = socket.socket()
+            made = bound(number // EACH_ADDRESS)
             self.members.append(made)
-            made.bind((f"127.1.{host // 250}.{host % 250 + 1}", 0))
             made.settimeout(10)
             made.connect(("127.0.0.1", port))
 
@@ -101,8 +107,10 @@ def p99(values: list[float]) -> float:
 
 async def visit(port: int, host: str, number: int) -> int:
     """One request from one of many addresses; its status."""
-    address = f"127.1.0.{number // 500 + 1}"
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
+    made = bound(number // EACH_ADDRESS)
+    made.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=made)
     try:
         writer.write(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         return int((await reader.read()).split(b" ", 2)[1])
