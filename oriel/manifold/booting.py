@@ -69,7 +69,7 @@ class Booting:
         self._turns.hold(Ask(spec.instance, spec.app_id, asked=False))
 
     def queue_s(self, count: int) -> float:
-        """How long the last of so many waits at most, if a person asked for them and nobody else."""
+        """How long the last of so many waits at most, where a person asked for them alone."""
         return TURN_MAX_S * (max(0, count - 1) // (ASKED * self._launcher.boots_max))
 
     def told(self, instance: Instance) -> None:
