@@ -17,7 +17,7 @@ from oriel.manifold.cause import Cause, Kind
 from oriel.manifold.launcher import Launcher
 from oriel.manifold.life import Instance
 from oriel.manifold.machine import ENDED, LEAVING
-from oriel.manifold.turns import Ask, Turns
+from oriel.manifold.turns import ASKED, Ask, Turns
 
 TURN_MAX_S = 10.0
 """How long a turn lasts at most, from its launch: what takes longer goes on beside the next."""
@@ -67,6 +67,10 @@ class Booting:
         spec = instance.spec
         self._known[spec.instance] = (instance, instance.life.cause)
         self._turns.hold(Ask(spec.instance, spec.app_id, asked=False))
+
+    def queue_s(self, count: int) -> float:
+        """How long the last of so many waits at most, where a person asked for them alone."""
+        return TURN_MAX_S * (max(0, count - 1) // (ASKED * self._launcher.boots_max))
 
     def told(self, instance: Instance) -> None:
         """Its state is another."""

@@ -156,6 +156,7 @@ class Conductor:
             self._seats.start(app, slot, Cause("deployed", release=wish.release, by=by.email))
         self._notify(wish.app_id)
         timeout_s = wish.check.boot_timeout_s + switch.GRACE_S
+        timeout_s += self._seats.booting.queue_s(len(rising.slots))
         if any(slot.waiting for slot in rising.slots.values()):
             timeout_s += EXIT_TIMEOUT_S
 

@@ -212,3 +212,20 @@ def test_those_that_a_killed_control_began_still_count(told: Play) -> None:
         assert set(stage.states().values()) == {"up"}
 
     told(story)
+
+
+def test_a_preboot_waits_for_the_last_of_its_queue(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await stage.wish(1, web=1)
+        await bound(stage, 1)
+        stage.host.serves = False
+        stage.host.toils = True
+        begun_s = stage.clock.monotonic_s()
+        # Four at once for 10 s each: the last four begin after 20 s, and have 60 and 5 from then.
+        why = await stage.release(2, web=12)
+        assert "R10" in why
+        assert stage.clock.monotonic_s() - begun_s == pytest.approx(85, abs=1)
+        stage.host.serves = True
+        stage.host.toils = False
+
+    told(story)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.story.platform import Platform, User, eventually
-from tests.story.test_run import Terminal
+from tests.story.platform import AppCopy, Platform, User, eventually
+from tests.story.test_run import Terminal, hog
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
@@ -99,6 +99,16 @@ def test_a_whole_day_on_weaker_ground(ground: tuple[Platform, str]) -> None:
     assert logs.count("app[worker.1]: working") == 2
     app.oriel("ps:scale", "worker=0")
     app.settles("up", "web.1")
+    if warning == SAME:
+        _memory_is_sampled(app)
+
+
+def _memory_is_sampled(app: AppCopy) -> None:
+    """No control group can be written here, and its size is what it may have all the same."""
+    assert "no control group can be written" in app.user.platform.said()
+    ran = app.oriel("run", hog(1100, 20.0), check=False)
+    assert (ran.code, ran.out) == (137, ""), str(ran)
+    assert any("Error R15 (Memory quota vastly exceeded)" in each for each in app.logs())
 
 
 def _inside(rick: User, app: str) -> None:

@@ -271,6 +271,41 @@ def test_its_size_is_what_it_may_have(app: AppCopy) -> None:
     assert app.oriel("ps:exec", "web.1", "ulimit -u").out == "256\n"
 
 
+def hog(mebibytes: int, lasts_s: float = 0.0) -> str:
+    """A command that takes so much memory, keeps it for a while, and says that it had it."""
+    script = (
+        f"held = [bytearray(b'x') * (16 << 20) for _ in range({mebibytes} // 16)]; "
+        f"import time; time.sleep({lasts_s}); print('had it all')"
+    )
+    return f'python3 -c "{script}"'
+
+
+@pytest.mark.parametrize(
+    ("size", "mebibytes", "is_over", "ends"),
+    [
+        ("standard-1x", 400, False, False),
+        ("standard-1x", 700, True, False),
+        ("standard-1x", 1100, True, True),
+        ("standard-2x", 700, False, False),
+        ("standard-2x", 1100, True, False),
+    ],
+)
+def test_its_size_is_the_memory_that_it_may_have(
+    app: AppCopy, size: str, mebibytes: int, is_over: bool, ends: bool
+) -> None:
+    """By filling it: R14 beyond the quota of its size, R15 and SIGKILL beyond the end."""
+    # Where no alarm rings it is looked at every 5 s.
+    is_sampled = "no control group can be written" in app.user.platform.said()
+    lasts_s = 7.0 if is_sampled else 0.5
+    ran = app.oriel("run", "-s", size, hog(mebibytes, lasts_s), check=False)
+    assert (ran.code, ran.out) == ((137, "") if ends else (0, "had it all\n")), str(ran)
+    name = next(each for each in ran.err.split() if each.startswith("run.")).rstrip(",.")
+    told = [each for each in said_of(app, name) if "Error R1" in each]
+    assert bool(told) is is_over, told
+    assert any("Error R15 (Memory quota vastly exceeded)" in each for each in told) is ends, told
+    assert ends or not is_over or "Error R14 (Memory quota exceeded)" in told[0], told
+
+
 def test_a_dyno_that_does_not_run_is_not_entered(app: AppCopy) -> None:
     ran = app.oriel("ps:exec", "worker.7", "ls", check=False)
     assert ran.code == 4

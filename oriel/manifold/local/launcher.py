@@ -221,7 +221,7 @@ class LocalLauncher:
             self._on_exit(instance, ended)
 
         levels = (size.quota_bytes, size.hard_bytes)
-        self._memory.watch(instance, size.quota_bytes, lambda: confined.alarm(levels))
+        self._memory.watch(instance, levels, lambda: confined.alarm(levels))
         here.watch = asyncio.create_task(wait())
 
     async def terminate(self, instance: str) -> None:

@@ -18,6 +18,11 @@ from oriel.manifold.launcher import MEMORY_TICK_S, OnMemory, Usage
 SAMPLE_S = 5.0
 """How often those are looked at of which no alarm tells."""
 
+SOON_S = SAMPLE_S / 64
+"""When one is looked at again whose alarm rang; then after twice that time, and so on until it is
+SAMPLE_S: the kernel counts in lots, and rings a little early.
+"""
+
 Look = Callable[[str], Usage | None]
 Arm = Callable[[], int | None]
 
@@ -26,10 +31,12 @@ Arm = Callable[[], int | None]
 class _Watched:
     """One dyno that runs."""
 
-    quota_bytes: int
+    levels: tuple[int, ...]
     alarm: int | None = None
     told_at: float | None = None
     """When it was last told to be over, by the monotonic clock; None while it is not."""
+    told_level: int = 0
+    """How many of the levels it was beyond then."""
     rung: bool = False
     """The alarm rang: it may be over at any time from now on."""
 
@@ -50,13 +57,14 @@ class Memory:
         """Whom to tell."""
         self._on_memory = on_memory
 
-    def watch(self, instance: str, quota_bytes: int, arm: Arm) -> None:
-        """Begin with one; `arm` gives a descriptor, taken over, that becomes readable when it
-        grows, or None where nobody can tell. It may take its time, in a thread: the kernel lets
-        one wait for some hundredths of a second.
+    def watch(self, instance: str, levels: tuple[int, ...], arm: Arm) -> None:
+        """Begin with one, of which is told when it grows beyond a level, in bytes, the lowest of
+        which is its quota, and each tick while it is. `arm` gives a
+        descriptor, taken over, that becomes readable when it grows, or None where nobody can tell.
+        It may take its time, in a thread: the kernel lets one wait for some hundredths of a second.
         """
         self.forget(instance)
-        self._watched[instance] = watched = _Watched(quota_bytes)
+        self._watched[instance] = watched = _Watched(levels)
         self._check(instance)  # one that was found may be over already: no alarm rings for it
         self._go_round()
         arming = asyncio.create_task(self._arm(instance, watched, arm))
@@ -90,32 +98,39 @@ class Memory:
         watched = self._watched.get(instance)
         if watched is not None:
             watched.rung = True
-            watched.told_at = None  # beyond the next level: that is news
             self._check(instance)
-            self._go_round()
+            if self._rounds is not None:
+                self._rounds.cancel()
+                self._rounds = None
+            self._go_round(SOON_S)
 
     def _check(self, instance: str) -> None:
         watched = self._watched[instance]
         usage = self._look(instance)
         if usage is None:
             return
-        if usage.memory_bytes <= watched.quota_bytes:
-            watched.told_at = None
+        level = sum(usage.memory_bytes > each for each in watched.levels)
+        if level == 0:
+            watched.told_at, watched.told_level = None, 0
             return
         now = self._clock.monotonic_s()
-        if watched.told_at is None or now - watched.told_at >= MEMORY_TICK_S:
-            watched.told_at = now
+        is_due = watched.told_at is None or now - watched.told_at >= MEMORY_TICK_S
+        if is_due or level > watched.told_level:
+            watched.told_at, watched.told_level = now, level
             watched.rung = True
             self._on_memory(instance, usage)
 
-    def _go_round(self) -> None:
+    def _go_round(self, pause_s: float = SAMPLE_S) -> None:
         """Look in turn, if there is one that must be looked at."""
         if self._rounds is None and any(map(_needs_looks, self._watched.values())):
-            self._rounds = asyncio.create_task(self._look_round())
+            self._rounds = asyncio.create_task(self._look_round(pause_s))
 
-    async def _look_round(self) -> None:
+    async def _look_round(self, pause_s: float) -> None:
+        passed_s = 0.0
         while any(map(_needs_looks, self._watched.values())):
-            await self._clock.sleep(SAMPLE_S)
+            await self._clock.sleep(pause_s)
+            passed_s += pause_s
+            pause_s = min(SAMPLE_S, passed_s)
             for instance, watched in list(self._watched.items()):
                 if _needs_looks(watched) and instance in self._watched:
                     self._check(instance)

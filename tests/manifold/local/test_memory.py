@@ -7,10 +7,10 @@ import os
 from collections.abc import Awaitable, Callable
 
 from oriel.manifold.launcher import MEMORY_TICK_S, Usage
-from oriel.manifold.local.memory import SAMPLE_S, Memory
+from oriel.manifold.local.memory import SAMPLE_S, SOON_S, Memory
 from tests.fakes.clock import SteppedClock
 
-QUOTA = 100
+QUOTA, END = 100, 200
 
 
 class Scene:
@@ -56,7 +56,7 @@ def test_without_alarms_it_is_seen_at_the_next_look_and_told_at_each_tick() -> N
     async def story(scene: Scene) -> None:
         scene.taken = {"a": 50, "b": 50}
         for name in scene.taken:
-            scene.memory.watch(name, QUOTA, lambda: None)
+            scene.memory.watch(name, (QUOTA, END), lambda: None)
         await scene.pass_s(2 * SAMPLE_S)
         assert scene.told == []
         scene.taken["a"] = 150
@@ -80,7 +80,7 @@ def test_with_an_alarm_nothing_is_looked_at_before_it_rings() -> None:
     async def story(scene: Scene) -> None:
         scene.taken = {"a": 50}
         alarm = os.eventfd(0, os.EFD_NONBLOCK)
-        scene.memory.watch("a", QUOTA, lambda: alarm)
+        scene.memory.watch("a", (QUOTA, END), lambda: alarm)
         await asyncio.sleep(0.05)
         looks = scene.looks
         await scene.pass_s(1000)
@@ -105,7 +105,7 @@ def test_an_alarm_that_rings_for_its_disk_is_looked_after_from_then_on() -> None
     async def story(scene: Scene) -> None:
         scene.taken = {"a": 50}
         alarm = os.eventfd(0, os.EFD_NONBLOCK)
-        scene.memory.watch("a", QUOTA, lambda: alarm)
+        scene.memory.watch("a", (QUOTA, END), lambda: alarm)
         await asyncio.sleep(0.05)
         os.eventfd_write(alarm, 1)
         await asyncio.sleep(0.01)
@@ -117,16 +117,50 @@ def test_an_alarm_that_rings_for_its_disk_is_looked_after_from_then_on() -> None
     play(story)
 
 
+def test_an_alarm_that_rings_a_little_early_is_looked_after_soon() -> None:
+    """The kernel counts in lots; and what is beyond the end is no matter for the next tick."""
+
+    async def story(scene: Scene) -> None:
+        scene.taken = {"a": 50}
+        alarm = os.eventfd(0, os.EFD_NONBLOCK)
+        scene.memory.watch("a", (QUOTA, END), lambda: alarm)
+        await asyncio.sleep(0.05)
+        for early, later in ((QUOTA - 1, QUOTA + 20), (END - 1, END + 20)):
+            scene.taken["a"] = early
+            os.eventfd_write(alarm, 1)
+            await asyncio.sleep(0.01)
+            scene.told.clear()
+            scene.taken["a"] = later
+            await scene.pass_s(SOON_S)
+            assert scene.told == [("a", later)]
+        looks = scene.looks
+        await scene.pass_s(60)
+        assert scene.looks - looks <= 60 / SAMPLE_S + 10, "and then as seldom as ever"
+
+    play(story)
+
+
+def test_without_alarms_what_is_beyond_the_end_is_told_at_the_next_look() -> None:
+    async def story(scene: Scene) -> None:
+        scene.taken = {"a": 150}
+        scene.memory.watch("a", (QUOTA, END), lambda: None)
+        scene.taken["a"] = 300
+        await scene.pass_s(SAMPLE_S)
+        assert scene.told == [("a", 150), ("a", 300)]
+
+    play(story)
+
+
 def test_one_that_is_found_over_is_told_at_once_and_one_that_ended_never() -> None:
     async def story(scene: Scene) -> None:
         scene.taken = {"a": 150}
-        scene.memory.watch("a", QUOTA, lambda: None)
+        scene.memory.watch("a", (QUOTA, END), lambda: None)
         assert scene.told == [("a", 150)]
         scene.memory.forget("a")
         scene.memory.forget("a")
         await scene.pass_s(10 * MEMORY_TICK_S)
         assert len(scene.told) == 1
-        scene.memory.watch("gone", QUOTA, lambda: None)
+        scene.memory.watch("gone", (QUOTA, END), lambda: None)
         await scene.pass_s(SAMPLE_S)
         assert len(scene.told) == 1
         scene.memory.forget("gone")
