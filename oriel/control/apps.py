@@ -105,7 +105,7 @@ async def rename_app(world: World, actor: Actor, app: str, new: str) -> AppCard:
         return renamed
 
     renamed = await world.db.write(work)
-    world.reroute()
+    await world.routed()
     return await _card(world, renamed)
 
 
@@ -121,7 +121,7 @@ async def set_maintenance(world: World, actor: Actor, app: str, on: bool) -> App
         return changed
 
     changed = await world.db.write(work)
-    world.reroute()
+    await world.routed()
     return await _card(world, changed)
 
 

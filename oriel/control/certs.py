@@ -78,7 +78,7 @@ async def add_certificate(
         return _card(conn, world, found, made, loaded.warnings)
 
     made = await world.db.write(work)
-    world.reroute()
+    await world.routed()
     return made
 
 
@@ -105,7 +105,7 @@ async def update_certificate(
         return _card(conn, world, found, made, loaded.warnings)
 
     made = await world.db.write(work)
-    world.reroute()
+    await world.routed()
     return made
 
 
@@ -129,7 +129,7 @@ async def remove_certificate(world: World, actor: Actor, app: str, name: str) ->
         return card
 
     gone = await world.db.write(work)
-    world.reroute()
+    await world.routed()
     return gone
 
 

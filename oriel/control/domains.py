@@ -109,7 +109,7 @@ async def add_domain(
         return _card(conn, world, found, name)
 
     made = await world.db.write(work)
-    world.reroute()
+    await world.routed()
     world.order_certificates()
     return made
 
@@ -131,7 +131,7 @@ async def remove_domain(world: World, actor: Actor, app: str, name: str) -> Doma
         return card
 
     gone = await world.db.write(work)
-    world.reroute()
+    await world.routed()
     return gone
 
 
@@ -150,7 +150,7 @@ async def clear_domains(world: World, actor: Actor, app: str) -> list[DomainCard
         return gone
 
     gone = await world.db.write(work)
-    world.reroute()
+    await world.routed()
     return gone
 
 
@@ -176,7 +176,7 @@ async def choose_certificate(
         return _card(conn, world, found, it.id)
 
     changed = await world.db.write(work)
-    world.reroute()
+    await world.routed()
     return changed
 
 

@@ -24,6 +24,9 @@ from oriel.router import AppRoute, Mode, Router, RouteTable, Server
 REROUTE_PAUSE_S = 0.005
 """Changes that come within this time of each other make one new route table."""
 
+SETTLED_WAIT_S = 5.0
+"""How long an answer to who changed something waits for the router to have it."""
+
 BOOT_TIMEOUT_S = 60
 """How long web dynos may take to be up, unless their app sets another time (heroku-facts D3)."""
 
@@ -178,11 +181,13 @@ class Rerouter:
         self._asked.set()
 
     async def settled(self) -> None:
-        """Come back when the router has been told of everything until now."""
+        """Come back when the router has been told of everything until now, or after 5 s: it is told
+        as soon as it can be.
+        """
         told = asyncio.get_running_loop().create_future()
         self._waiting.append(told)
         self.ask()
-        await told
+        await asyncio.wait({told}, timeout=SETTLED_WAIT_S)
 
     def start(self, world: World) -> None:
         """Begin to serve."""
