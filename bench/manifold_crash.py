@@ -245,7 +245,8 @@ def _supervisord_confined(root: Path, place: Path) -> list[float]:
     for each in (root, home):
         each.chmod(0o755)
     flags, executed = bare.flags_and_command(f"exec python3 -S crash.py $0 at {APART_S}", home)
-    words = [*bare.as_app(), "bwrap", *flags, *executed]
+    # supervisord ends what it started, and that is bubblewrap outside.
+    words = [*bare.as_app(), "bwrap", "--die-with-parent", *flags, *executed]
     # The program's number is the shell's $0: its last word.
     return _supervised(place, home, shlex.join(words).replace("%", "%%") + " {}")
 
