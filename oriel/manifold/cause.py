@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from oriel.sandbox.confinement import Exit
@@ -114,7 +114,9 @@ class Cause:
 
     def kept(self) -> dict[str, Any]:
         """As JSON for the record: what is set."""
-        fields = {key: value for key, value in asdict(self).items() if value not in (None, "")}
+        # Not `asdict`, which copies deeply: `ps` asks each dyno for this.
+        values = {key: getattr(self, key) for key in self.__slots__}
+        fields = {key: value for key, value in values.items() if value not in (None, "")}
         if self.first:
             fields["first"] = self.first.kept()
         if self.statuses is not None:
