@@ -357,34 +357,6 @@ def test_an_app_comes_changes_and_goes_without_a_reload(house: House) -> None:
     play(house, RouteTable(), story)  # type: ignore[arg-type]
 
 
-def test_what_changes_no_route_costs_no_round(house: House) -> None:
-    """A worker that starts, say: of 100 dynos that start most serve nobody."""
-    first = table(app("foo", house.server(house.dyno("foo"))))
-    rounds = 0
-
-    async def story(router: Router) -> None:
-        nonlocal rounds
-        whole = router._round
-
-        async def counted() -> None:
-            nonlocal rounds
-            rounds += 1
-            await whole()
-
-        await router.apply(table())
-        await router.apply(first)
-        router._round = counted  # type: ignore[method-assign]
-        before = rounds
-        for _ in range(20):
-            await router.apply(table(*first.apps))
-        assert rounds - before <= 1  # the tick may have come
-        await router.apply(table())
-        assert rounds > before
-        assert (await asyncio.to_thread(house.get, "foo.localhost")).status == 404
-
-    play(house, first, story)
-
-
 def test_a_slow_request_ends_on_the_dyno_that_it_began_on(house: House) -> None:
     old, new = house.dyno("old"), house.dyno("new")
     one, two = house.server(old), house.server(new)
