@@ -41,7 +41,8 @@ def test_it_goes_idle_and_any_number_of_requests_wake_it_once(rick: User) -> Non
     assert "30 minutes without a request" in said
     hurry(app)
     sleeps(app)
-    assert app.states() == {"web.1": "idle", "web.2": "idle", "worker.1": "up"}
+    asleep = {"web.1": "idle", "web.2": "idle", "worker.1": "up"}
+    eventually(lambda: app.states() == asleep, what="all web dynos have ended")
     assert app.json("ps:idle")["asleep"] is True
     statuses = Counter[int]()
 
