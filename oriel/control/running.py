@@ -188,6 +188,7 @@ class Rerouter:
         self._waiting.append(told)
         self.ask()
         await asyncio.wait({told}, timeout=SETTLED_WAIT_S)
+        told.cancel()  # Nobody waits for it any more; it is not kept until the router answers.
 
     def start(self, world: World) -> None:
         """Begin to serve."""
@@ -213,6 +214,6 @@ class Rerouter:
                         told.set_result(None)
             except Exception:
                 _log.exception("routes could not be brought up to date; trying again")
-                self._waiting += waiting
+                self._waiting += [told for told in waiting if not told.done()]
                 await world.clock.sleep(1.0)
                 self._asked.set()

@@ -10,8 +10,6 @@ After a loss of power its pages may be of any age: another boot's are not looked
 
 from __future__ import annotations
 
-import mmap
-import os
 import socket
 from pathlib import Path
 
@@ -32,16 +30,7 @@ class Catch:
 
     def __init__(self, path: Path, boot_id: str) -> None:
         """Open or make it. Raises OSError when the disk is full."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            if os.fstat(fd).st_size != _SIZE:
-                os.ftruncate(fd, 0)
-                # Blocks that are there: a page without one cannot be written on a full disk.
-                files.write_at(fd, bytes(_SIZE), 0)
-            self._map = mmap.mmap(fd, _SIZE)
-        finally:
-            os.close(fd)
+        self._map = files.mapped(path, _SIZE)
         self._view = memoryview(self._map)
         self._used = _HEAD
         head = _MAGIC + bytes([_HOLDS]) + boot_id.encode()[:36].ljust(36)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,22 @@ def write_at(fd: int, data: bytes, offset: int) -> None:
     done = os.pwrite(fd, data, offset)
     while done < len(data):
         done += os.pwrite(fd, data[done:], offset + done)
+
+
+def mapped(path: Path, size: int) -> mmap.mmap:
+    """A file of that size, made where it is not so, in memory: what is written there outlives a
+    SIGKILL, also where the disk is full by then. Raises OSError when it is full already.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if os.fstat(fd).st_size != size:
+            os.ftruncate(fd, 0)
+            # Blocks that are there: a page without one cannot be written on a full disk.
+            write_at(fd, bytes(size), 0)
+        return mmap.mmap(fd, size)
+    finally:
+        os.close(fd)
 
 
 def sync_directory(path: Path) -> None:

@@ -14,7 +14,6 @@ counts was told, or went with the power.
 from __future__ import annotations
 
 import mmap
-import os
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,7 +68,7 @@ class Losses:
         """A socket's inode, how many of its drops were told, until when there was no other."""
         self._boot_id = boot_id.encode()[:36].ljust(36)
         try:
-            self._map = _mapped(path)
+            self._map = files.mapped(path, _SIZE)
         except OSError:
             return
         magic, boot, *told_of = _HEAD.unpack_from(self._map)
@@ -123,15 +122,3 @@ class Losses:
                 found[channel] = Row(*values)
                 self._places[channel] = place
         return found
-
-
-def _mapped(path: Path) -> mmap.mmap:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        if os.fstat(fd).st_size != _SIZE:
-            os.ftruncate(fd, 0)
-            files.write_at(fd, bytes(_SIZE), 0)
-        return mmap.mmap(fd, _SIZE)
-    finally:
-        os.close(fd)

@@ -62,7 +62,7 @@ def command(directory: Path, master_socket: Path) -> tuple[str, ...]:
     """How `oriel up` starts HAProxy: in the foreground, as master and worker.
 
     `-dMglobal`: buffers that are free are kept, and not given to malloc and taken from it again
-    with each request; that was a tenth of its time (2.6 as Debian builds it).
+    with each request; that took some hundredths of its time (2.6 as Debian builds it).
     """
     master = f"{master_socket},mode,600"
     return (program(), "-W", "-dMglobal", "-S", master, "-f", str(directory / CONFIG))

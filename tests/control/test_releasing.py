@@ -12,6 +12,7 @@ from oriel import faults
 from oriel.control import apps, config, features, recovery, releases, releasing
 from oriel.control import world as worlds
 from oriel.ledger import releases as ledger
+from oriel.lexicon import Actor
 from oriel.manifold import Exit
 from tests.api.world import NED, Site, play
 
@@ -225,13 +226,19 @@ class Beside:
         self.off.append(release)
 
 
+async def coming_up(site: Site) -> tuple[Beside, Actor, asyncio.Task[Any]]:
+    """A release that sets A to 1, whose web dynos come up, and who makes it."""
+    await prebooting(site, "")
+    beside = Beside(site)
+    actor = await site.actor(NED)
+    making = asyncio.create_task(config.set_config(site.world, actor, APP, {"A": "1"}))
+    await beside.begun.wait()
+    return beside, actor, making
+
+
 def test_a_newer_release_supersedes_one_whose_web_dynos_come_up(tmp_path: Path) -> None:
     async def tell(site: Site) -> None:
-        await prebooting(site, "")
-        beside = Beside(site)
-        actor = await site.actor(NED)
-        first = asyncio.create_task(config.set_config(site.world, actor, APP, {"A": "1"}))
-        await beside.begun.wait()
+        beside, actor, first = await coming_up(site)
         second = asyncio.create_task(config.set_config(site.world, actor, APP, {"B": "2"}))
         _, superseded = await first
         assert superseded is not None
@@ -253,11 +260,7 @@ def test_a_newer_release_supersedes_one_whose_web_dynos_come_up(tmp_path: Path) 
 
 def test_what_appends_nothing_supersedes_nothing(tmp_path: Path) -> None:
     async def tell(site: Site) -> None:
-        await prebooting(site, "")
-        beside = Beside(site)
-        actor = await site.actor(NED)
-        first = asyncio.create_task(config.set_config(site.world, actor, APP, {"A": "1"}))
-        await beside.begun.wait()
+        beside, actor, first = await coming_up(site)
         _, same = await config.set_config(site.world, actor, APP, {"A": "1"})
         assert same is None
         with pytest.raises(faults.NotFound):
@@ -273,11 +276,7 @@ def test_what_appends_nothing_supersedes_nothing(tmp_path: Path) -> None:
 
 def test_a_rollback_out_of_a_preboot_goes_to_what_runs(tmp_path: Path) -> None:
     async def tell(site: Site) -> None:
-        await prebooting(site, "")
-        beside = Beside(site)
-        actor = await site.actor(NED)
-        first = asyncio.create_task(config.set_config(site.world, actor, APP, {"A": "1"}))
-        await beside.begun.wait()
+        beside, actor, first = await coming_up(site)
         back = asyncio.create_task(releases.roll_back(site.world, actor, APP, None))
         await first
         beside.up.set()

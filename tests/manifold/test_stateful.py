@@ -79,13 +79,14 @@ class Life(RuleBasedStateMachine):
 
     @rule(only=st.sampled_from(["web", "worker", "web.1"]))
     def restart(self, only: str) -> None:
-        if not self.chosen(only):
+        if not (chosen := self.chosen(only)):
             return
         try:
             self.do(self.stage.ask(self.stage.conductor.restart(self.stage.app, only, KATE)))
         except NotFound:
-            return  # A deploy that is under way has not brought them yet.
-        self.stopped -= self.chosen(only)
+            assert not self.chosen(only)  # A deploy took them away before it was their turn.
+        else:
+            self.stopped -= chosen
 
     @rule(only=st.sampled_from(["web", "worker.1"]))
     def stop(self, only: str) -> None:

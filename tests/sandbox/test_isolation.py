@@ -93,7 +93,6 @@ def test_no_new_privileges_and_no_capabilities(play: Play) -> None:
         "ls /root",
         "ls /home",
         "ls /mnt",
-        "ls /work",
         "chroot / true",
         "su -c true root",
         "kill -0 3000000",
@@ -106,10 +105,12 @@ def test_it_is_refused(play: Play, script: str) -> None:
 def test_the_platform_s_files_are_out_of_reach(play: Play, tmp_path: Path) -> None:
     (tmp_path / "master.key").write_text("secret")
     text = attack(
-        play, f"cat {tmp_path}/master.key; ls -a / ; cat /proc/1/root/etc/shadow; ls /mnt"
+        play, f"cat {tmp_path}/master.key; ls -a / ; cd /proc/1/root && cat etc/shadow; ls /mnt"
     )
     assert "secret" not in text
-    assert not {"work", "home", "root", "srv", "mnt", "boot", "sys"} & set(text.split())
+    assert not {"home", "root", "srv", "mnt", "boot", "sys"} & set(
+        text.split()
+    )
 
 
 def test_a_setuid_file_gives_nothing(play: Play) -> None:

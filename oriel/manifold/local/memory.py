@@ -58,10 +58,10 @@ class Memory:
         self._on_memory = on_memory
 
     def watch(self, instance: str, levels: tuple[int, ...], arm: Arm) -> None:
-        """Begin with one, of which is told when it grows beyond a level, in bytes, the lowest of
-        which is its quota, and each tick while it is. `arm` gives a
-        descriptor, taken over, that becomes readable when it grows, or None where nobody can tell.
-        It may take its time, in a thread: the kernel lets one wait for some hundredths of a second.
+        """Begin with one: it is told of when it grows beyond a level (in bytes; the lowest is its
+        quota), and each tick while it is. `arm` gives a descriptor, taken over, that becomes
+        readable when it grows, or None where nobody can tell. It may take its time, in a thread:
+        the kernel lets one wait for some hundredths of a second.
         """
         self.forget(instance)
         self._watched[instance] = watched = _Watched(levels)
