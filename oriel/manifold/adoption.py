@@ -6,8 +6,11 @@ Must not know how the past is read (`past`), nor what is wished now: that comes 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from oriel.manifold import backoff
 from oriel.manifold.cause import Cause
-from oriel.manifold.events import Entry
+from oriel.manifold.events import Entry, Notes
 from oriel.manifold.launcher import Found
 from oriel.manifold.machine import LEAVING, Fate, Life
 from oriel.manifold.roster import Slot
@@ -53,6 +56,19 @@ def adopt(seats: Seats, found: Found, entry: Entry) -> None:
     if spec.once and (spec.attached or spec.until_s is None):
         # Whoever waited for it is gone; a release command's release is failed.
         instance.stop("down", Cause("interrupted", why="the platform was restarted"))
+
+
+def take_up(seats: Seats, found: Found) -> None:
+    """An instance began when another crashed, and is not on record: it is put there now."""
+    app = seats.app(found.spec.app_id)
+    slot = app.slots.setdefault(found.spec.name, Slot(found.spec.name))
+    old = slot.instance
+    notes = old.notes if old else Notes()
+    if old and not old.has_ended:
+        notes = replace(notes, crashes=backoff.crashes_after(notes.crashes, old.lived_s))
+    seats.follow(app, slot, found, notes)
+    if found.exit is not None and slot.instance:
+        slot.instance.on_exit(found.exit)
 
 
 def lay(seats: Seats, entry: Entry) -> None:

@@ -46,6 +46,11 @@ class Booting:
         """Of those that are begun already, what their launch waits for."""
         self._looks: asyncio.Task[None] | None = None
 
+    @property
+    def is_full(self) -> bool:
+        """Whether one that nobody asked for would have to wait."""
+        return self._turns.is_full
+
     def begin(self, instance: Instance, cause: Cause) -> None:
         """Start it, now or when it is its turn."""
         ask = Ask(instance.spec.instance, instance.spec.app_id, cause.kind not in UNASKED)

@@ -93,6 +93,8 @@ class Conductor:
             adoption.adopt(self._seats, found, entry)
         for entry in left.resting:
             adoption.lay(self._seats, entry)
+        for found in left.begun:
+            adoption.take_up(self._seats, found)
         for found, is_awaited in left.remains:
             await self._clear(found, is_awaited=is_awaited)
 
@@ -267,11 +269,12 @@ class Conductor:
         app.rising = None
         for instance in mine:
             instance.stop("down", Cause("destroyed"))
+        self._seats.spares.settle(app_id)
         self._notify("")
 
         def is_left() -> bool:
             known = any(each.spec.app_id == app_id for each in self._seats.instances.values())
-            return known or any(each.is_busy for each in mine)
+            return known or self._seats.spares.holds(app_id) or any(it.is_busy for it in mine)
 
         if not await self._within(FORGET_TIMEOUT_S, self._until(lambda: not is_left())):
             _log.warning("dynos of app %s are still there; the next start looks again", app_id)
@@ -312,6 +315,7 @@ class Conductor:
         self._moved.set()
         self._moved = asyncio.Event()
         if app_id:
+            self._seats.spares.settle(app_id)
             self.watchers.tell(app_id)
             self._tell_changed(app_id)
 

@@ -105,6 +105,8 @@ class Found:
     launched: Launched
     exit: Exit | None
     """None while it runs."""
+    was_ready: bool = False
+    """It was prepared, and begun later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +195,8 @@ class Launcher(Protocol):
 
     boots_max: int
     """How many may well boot at once, where nobody waits for them."""
+    spares_max: int
+    """How many may well be kept prepared."""
 
     def place(self, spec: LaunchSpec) -> Launched:
         """Choose where `spec` will be reached, before it is started. Its port is its alone until
@@ -203,6 +207,20 @@ class Launcher(Protocol):
     async def start(self, spec: LaunchSpec, at: Launched) -> None:
         """Run it; Unavailable says why not. Its end is told to `on_exit`, once, not before this
         has come back.
+        """
+        ...
+
+    async def prepare(self, spec: LaunchSpec, at: Launched) -> bool:
+        """Do all of `start` but let it run: nothing of the app's runs before `begin`. False: that
+        cannot be with this one; Unavailable says why it could not just now. If it ends in spite
+        of that, it is told of as any other end. What was never begun is gone after `clean`, and
+        before long after `adopt`, which does not find it.
+        """
+        ...
+
+    def begin(self, instance: str) -> bool:
+        """Let one that was prepared run, at once; False: it cannot be any more. From here on it is
+        as one that was started.
         """
         ...
 

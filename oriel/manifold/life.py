@@ -50,8 +50,12 @@ class Instance:
         at: Launched | None = None,
         quiet: bool | None = None,
         began: tuple[datetime, Cause] | None = None,
+        is_begun: bool = False,
+        follows: Instance | None = None,
     ) -> None:
-        """`since`, `at` and `began` are given for one that an earlier process began."""
+        """`since`, `at` and `began` are given for one that an earlier process began. One that
+        `is_begun` was ready and runs already; it goes on record behind the one that it `follows`.
+        """
         self.spec = spec
         self.life = life
         self.since = since or around.clock.wall()
@@ -60,6 +64,8 @@ class Instance:
         self.ended = asyncio.Event()
         self.launched_s: float | None = None
         """When its program was started, by the monotonic clock; None before."""
+        self.follows = follows
+        self._is_begun = is_begun
         self._around = around
         self._launcher = around.launcher
         self._clock = around.clock
@@ -99,6 +105,12 @@ class Instance:
         return any(task and not task.done() for task in (self._task, self._aftermath))
 
     @property
+    def runs_undisturbed(self) -> bool:
+        """Whether it is up and nobody wants its end, as far as is known in this moment."""
+        is_well = self.life.state == "up" and not self.life.doomed and not self.spec.once
+        return is_well and self._stops == 0 and self.exit is None and self._events.empty()
+
+    @property
     def has_taken_stop(self) -> bool:
         """Whether each stop that was asked is on record, or came too late."""
         return self._stops_taken == self._stops or (self.has_ended and not self.is_busy)
@@ -125,10 +137,11 @@ class Instance:
         elif self.has_ended or not self._events.empty():
             return  # It was stopped while it waited.
         self._began_s = self._clock.monotonic_s()  # Not since it waits.
-        try:
-            self.at = self._launcher.place(self.spec)
-        except Fault as fault:
-            self._no_place = fault.message
+        if not self._is_begun:
+            try:
+                self.at = self._launcher.place(self.spec)
+            except Fault as fault:
+                self._no_place = fault.message
         self.tell(machine.Begun(self._shown(), cause))
 
     def resume(self) -> None:
@@ -219,12 +232,14 @@ class Instance:
         return max(0.0, (self._clock.wall() - self.since).total_seconds())
 
     async def _live(self) -> None:
+        if self.follows and not self.follows.has_ended:
+            await self.follows.ended.wait()
         while not self.has_ended:
             await self._take(await self._events.get())
         for timer in self._timers:
             timer.cancel()
         await self._take_rest()
-        self._over = True
+        self._over, self.follows = True, None
         self.ended.set()
         self._around.finished(self)
 
@@ -294,6 +309,9 @@ class Instance:
             await asyncio.wait({self._launching})
 
     async def _launch(self) -> None:
+        if self._is_begun:
+            self._after_launch()
+            return
         if self._gate:
             await self._gate.wait()
         if self.life.state in LEAVING:

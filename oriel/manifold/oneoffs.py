@@ -14,7 +14,8 @@ from oriel.manifold.events import Notes
 from oriel.manifold.launcher import Launcher, Visit, Window
 from oriel.manifold.machine import Life
 from oriel.manifold.oneoff import OneOff
-from oriel.manifold.seats import Seats, spec_of
+from oriel.manifold.seats import Seats
+from oriel.manifold.specs import spec_of
 from oriel.sandbox.confinement import Exit
 
 

@@ -23,6 +23,8 @@ class Past:
     """Recorded as living, in the order in which they were begun: those that run, that ended
     while nobody looked, or were never launched (a kill came between the record and the launch).
     """
+    begun: tuple[Found, ...]
+    """Begun in the place of one that crashed, and a kill came before that was on record."""
     remains: tuple[tuple[Found, bool], ...]
     """Recorded to their end, or not at all, with something left of them; and whether that still
     has to be read.
@@ -40,8 +42,11 @@ async def look(launcher: Launcher, db: Database) -> Past:
     living, resting, awaited = await db.read(read)
     found = {each.spec.instance: each for each in await launcher.adopt()}
     pairs = [(found.pop(entry.instance, _nothing(entry)), entry) for entry in living]
+    ready = [each.spec.instance for each in found.values() if each.was_ready]
+    unknown = await db.read(lambda conn: [it for it in ready if events.newest(conn, it) is None])
     return Past(
         living=tuple(pairs),
+        begun=tuple(found.pop(instance) for instance in unknown),
         remains=tuple((each, each.spec.instance in awaited) for each in found.values()),
         resting=tuple(resting),
     )

@@ -12,8 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
-from oriel.clock import Clock, jittered, new_id
-from oriel.faults import NotFound
+from oriel.clock import Clock, jittered
 from oriel.lexicon import Actor, DynoName
 from oriel.manifold import backoff
 from oriel.manifold.around import Around
@@ -21,12 +20,14 @@ from oriel.manifold.booting import Booting
 from oriel.manifold.cause import Cause
 from oriel.manifold.dyno import Wish
 from oriel.manifold.events import Notes
-from oriel.manifold.launcher import Launcher, LaunchSpec, Usage
+from oriel.manifold.launcher import Found, Launcher, LaunchSpec, Usage
 from oriel.manifold.life import Instance
 from oriel.manifold.machine import LEAVING, Life
 from oriel.manifold.oneoff import OneOff
 from oriel.manifold.probe import Reaches
 from oriel.manifold.roster import Roster, Slot
+from oriel.manifold.spares import Spares
+from oriel.manifold.specs import fits, spec_of
 from oriel.sandbox.confinement import Exit
 from oriel.store.database import Database
 
@@ -64,6 +65,8 @@ class Seats:
         )
         self.booting = Booting(launcher, clock)
         """Whose turn it is to boot."""
+        self.spares = Spares(launcher, clock, self.apps)
+        """What takes the place of one that crashes, at once."""
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def app(self, app_id: str) -> Roster:
@@ -79,6 +82,7 @@ class Seats:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.booting.close()
+        await self.spares.close()
         await asyncio.gather(*[each.leave() for each in self.instances.values()])
 
     # --- what is told of instances
@@ -86,7 +90,10 @@ class Seats:
     def exited(self, instance: str, exit_: Exit) -> None:
         """An instance has ended."""
         if known := self.instances.get(instance):
+            self._make_good(known)
             known.on_exit(exit_)
+        else:
+            self.spares.ended(instance)
 
     def over_quota(self, instance: str, usage: Usage) -> None:
         """An instance uses more memory than its size has."""
@@ -116,6 +123,8 @@ class Seats:
                     slot.crashes = instance.notes.crashes
                     slot.crashed_of = instance.life.cause
                     self._start_later(app, slot)
+                elif slot.instance is not None and slot.instance.follows is instance:
+                    slot.crashed_of = instance.life.cause
         self.notify(instance.spec.app_id)
 
     # --- rules
@@ -182,6 +191,36 @@ class Seats:
         life = Life(is_web=slot.name.type == "web", before=_told_before(slot.instance))
         slot.instance = self.make(spec, life, Notes(wish.check, slot.crashes, is_rising))
         self.booting.begin(slot.instance, cause)
+
+    def _make_good(self, old: Instance) -> None:
+        """One has ended that nobody told to: its spare, where it has one, runs from this moment on.
+
+        What either came to goes on record behind that, the end of the old one first. A kill in
+        between leaves an instance without a record, which the next start takes up (`past`).
+        """
+        app = self.apps.get(old.spec.app_id)
+        slot = app.slots.get(old.spec.name) if app else None
+        if app is None or app.wish is None or slot is None or slot.instance is not old:
+            return
+        crashes = backoff.crashes_after(old.notes.crashes, old.lived_s)
+        if not old.runs_undisturbed or slot.waiting or backoff.delay_s(crashes) > 0:
+            return
+        if self.booting.is_full or (spare := self.spares.take(app.wish, slot.name)) is None:
+            return
+        self.follow(app, slot, Found(spare.spec, spare.at, None), Notes(app.wish.check, crashes))
+
+    def follow(self, app: Roster, slot: Slot, found: Found, notes: Notes) -> None:
+        """An instance that was ready has been begun in the place of the one in a slot."""
+        old = slot.instance
+        life = Life(is_web=slot.name.type == "web", before="crashed")
+        slot.crashes = notes.crashes
+        slot.instance = self.make(
+            found.spec, life, notes, at=found.launched, is_begun=True, follows=old
+        )
+        if old is not None and not old.has_ended:
+            app.leaving.add(old)
+        self.booting.hold(slot.instance)
+        slot.instance.begin(Cause("retried"))
 
     def halt(self, app: Roster, slot: Slot, cause: Cause) -> list[Instance]:
         """Nothing is to live in a slot until a restart or a new release; whom that was told.
@@ -292,40 +331,6 @@ class Seats:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def spec_of(
-    wish: Wish, name: DynoName, command: str, size: str, *, once: bool = False
-) -> LaunchSpec:
-    """An instance to run of what is wished; NotFound where there is no code."""
-    if wish.slug is None:
-        raise NotFound(f"{wish.app} has no code to run yet.", resource="slug", app=wish.app)
-    return LaunchSpec(
-        instance=new_id().replace("-", ""),
-        app_id=wish.app_id,
-        app=wish.app,
-        channel=wish.channel,
-        type=name.type,
-        number=name.number,
-        release=wish.release,
-        uid=wish.uid,
-        command=command,
-        size=size,
-        slug=wish.slug,
-        env=wish.env,
-        once=once,
-    )
-
-
-def fits(spec: LaunchSpec, wish: Wish) -> bool:
-    """Whether an instance is what is wished."""
-    process = wish.processes.get(spec.type)
-    return (
-        process is not None
-        and spec.release == wish.release
-        and spec.command == process.command
-        and spec.size == process.size
-    )
 
 
 def _told_before(instance: Instance | None) -> str:

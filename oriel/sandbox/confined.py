@@ -68,6 +68,11 @@ class Confined:
         """Pid 1 of the namespace, as the host counts."""
         return self._status.child_pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing of it is left."""
+        return self._exit.done()
+
     def limited_by(self, group: Group) -> None:
         """It is in this control group: that tells what it uses, and of its end."""
         self._group = group

@@ -52,6 +52,9 @@ class FakeDyno:
     memory_bytes: int = 1 << 20
     elsewhere: tuple[Listening, ...] = ()
     """Where it listens besides its port."""
+    waits: bool = False
+    """Whether it is prepared, and not begun."""
+    was_ready: bool = False
 
 
 class FakeTerminal:
@@ -121,6 +124,7 @@ class FakeLauncher:
         self.serves = True
         """Whether web dynos that are started from now on listen, at once."""
         self.boots_max = 1000
+        self.spares_max = 0
         self.toils = False
         """Whether what is started from now on is busy until a test says that it is not."""
         self.refuses = ""
@@ -152,10 +156,34 @@ class FakeLauncher:
         if self.refuses:
             self.host[spec.instance] = FakeDyno(spec, at, exit=Exit(None, lost=True))
             raise Unavailable(self.refuses)
-        listens = self.serves and at.port is not None
-        self.host[spec.instance] = FakeDyno(
-            spec, at, listens=listens, busy=self.toils, deaf=not self.obeys
-        )
+        self.host[spec.instance] = FakeDyno(spec, at)
+        self._run(self.host[spec.instance])
+
+    async def prepare(self, spec: LaunchSpec, at: Launched) -> bool:
+        self.story.append(("prepare", spec.instance))
+        if "LD_PRELOAD" in spec.env:
+            return False
+        await self._hold(spec.instance)
+        if self.refuses:
+            self.host[spec.instance] = FakeDyno(spec, at, exit=Exit(None, lost=True))
+            raise Unavailable(self.refuses)
+        self.host[spec.instance] = FakeDyno(spec, at, waits=True)
+        self._watched.add(spec.instance)
+        return True
+
+    def begin(self, instance: str) -> bool:
+        self.story.append(("begin", instance))
+        dyno = self.host.get(instance)
+        if dyno is None or not dyno.waits or dyno.exit is not None:
+            return False
+        dyno.waits, dyno.was_ready = False, True
+        self._run(dyno)
+        return True
+
+    def _run(self, dyno: FakeDyno) -> None:
+        spec = dyno.spec
+        dyno.listens = self.serves and dyno.at.port is not None
+        dyno.busy, dyno.deaf = self.toils, not self.obeys
         alive = [each for each in self.running(spec.app_id) if each.spec.name == spec.name]
         self.most = max(self.most, len(alive))
         if spec.type != "web":
@@ -201,13 +229,18 @@ class FakeLauncher:
     async def clean(self, instance: str) -> None:
         self.story.append(("clean", instance))
         dyno = self.host.pop(instance, None)
-        assert dyno is None or dyno.exit is not None, "cleaned away while it runs"
+        ended = dyno is None or dyno.waits or dyno.exit is not None
+        assert ended, "cleaned away while it runs"
         await self._release(instance)
 
     async def adopt(self) -> tuple[Found, ...]:
+        for instance in [each.spec.instance for each in self.host.values() if each.waits]:
+            del self.host[instance]
         for instance in self.host:
             await self._hold(instance)
-        found = tuple(Found(each.spec, each.at, each.exit) for each in self.host.values())
+        found = tuple(
+            Found(each.spec, each.at, each.exit, each.was_ready) for each in self.host.values()
+        )
         self._watched = {each.spec.instance for each in found if each.exit is None}
         return found
 
@@ -238,8 +271,13 @@ class FakeLauncher:
         )
 
     def running(self, app_id: str | None = None) -> list[FakeDyno]:
-        alive = [each for each in self.host.values() if each.exit is None]
+        alive = [each for each in self.host.values() if each.exit is None and not each.waits]
         return [each for each in alive if app_id in (None, each.spec.app_id)]
+
+    def ready(self) -> dict[str, str]:
+        """Those that wait to be begun: their instances by name."""
+        waiting = [each for each in self.host.values() if each.waits and each.exit is None]
+        return {str(each.spec.name): each.spec.instance for each in waiting}
 
     def named(self, name: str) -> FakeDyno:
         """The newest running dyno of that name."""

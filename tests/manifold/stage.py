@@ -95,6 +95,7 @@ class MortalLauncher:
         self._host, self._life = host, life
         self.place, self.adopt, self.listen = host.place, host.adopt, host.listen
         self.boots_max, self.is_busy = host.boots_max, host.is_busy
+        self.spares_max, self.begin = host.spares_max, host.begin
 
     def __getattr__(self, name: str) -> Any:
         call: Callable[..., Awaitable[Any]] = getattr(self._host, name)
@@ -321,6 +322,7 @@ class Stage:
         folded = sum(self.folded().values())
         assert len(ends) + unrun == len(ended) + folded, "each instance's end is told once"
         assert all(each.exit is None for each in self.host.host.values()), "not cleaned away"
+        assert len(self.host.ready()) <= self.host.spares_max
 
 
 PATHS: dict[str, set[str]] = {}

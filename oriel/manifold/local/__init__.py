@@ -1,5 +1,6 @@
 """Owns running dynos on this machine, under bubblewrap. In reading order: `ports`, `memory`,
-`place`, `launcher`.
+`place`, `ready` (made, and not begun), `remains` (what a kill left), `terminals`,
+`launching` (from a spec to a sandbox), `launcher`.
 
 The only place that knows a dyno's directory, FIFO, port or process.
 """

@@ -4,7 +4,8 @@
 that takes stdout and stderr, `status` bubblewrap's own account, `record.json` what was known while
 it ran. Whatever instruction a kill comes at, `adopt` finds from these what there is. The FIFO is
 held open here, by `oriel up` and by logplex, because its bytes vanish with its last descriptor;
-the dyno gets the write end only. Must not know why an instance runs.
+the dyno gets the write end only. One that is kept `ready` has all of it, and does not run yet.
+Must not know why an instance runs.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from oriel.manifold.launcher import (
     Visit,
     Window,
 )
+from oriel.manifold.local import launching, ready, remains, terminals
 from oriel.manifold.local import place as place_of
-from oriel.manifold.local import terminals
 from oriel.manifold.local.memory import Memory
 from oriel.manifold.local.ports import Ports
-from oriel.sandbox import Confined, Confinement, Overlay, Sandboxes
+from oriel.sandbox import Confined, Sandboxes
 from oriel.sandbox import Visit as SandboxVisit
-from oriel.sandbox.confinement import LOST, Exit
+from oriel.sandbox.confinement import LOST
 
 PIPE_BYTES = 256 * 1024
 """What a dyno may say while nobody reads; an ordinary user may get less."""
@@ -55,9 +56,6 @@ ADOPT_PARALLEL = 16
 """How many instances are looked at at once: others may take their time to hold a FIFO."""
 
 BOOTS_A_CPU = 4
-
-FIRST_WORD_TRIES = 10
-FIRST_WORD_PAUSE_S = 0.02
 
 Ask = Callable[[str], Awaitable[None]]
 
@@ -75,6 +73,8 @@ class _Here:
     fifo: int | None = None
     confined: Confined | None = None
     watch: asyncio.Task[None] | None = None
+    spec: LaunchSpec | None = None
+    """Of one that is kept ready, until it is begun."""
 
 
 class LocalLauncher:
@@ -85,6 +85,7 @@ class LocalLauncher:
     ) -> None:
         """`hold` asks the others to open an instance's FIFO too, `release` to let go of it."""
         self.boots_max = BOOTS_A_CPU * len(os.sched_getaffinity(0))
+        self.spares_max = ready.spares_max(sandboxes)
         self._dynos = data / "dynos"
         self._sandboxes = sandboxes
         self._hold = hold
@@ -94,6 +95,7 @@ class LocalLauncher:
         self._memory = Memory(self._usage, clock)
         self._here: dict[str, _Here] = {}
         self._on_exit: OnExit = lambda instance, exit_: None
+        self._clearing: asyncio.Task[None] | None = None
 
     def listen(self, on_exit: OnExit, on_memory: OnMemory = _nobody) -> None:
         """Whom to tell of ends, and of those over their memory quota."""
@@ -150,69 +152,63 @@ class LocalLauncher:
     async def _start(
         self, spec: LaunchSpec, at: Launched, streams: terminals.FarEnd | None
     ) -> None:
+        here = await self._make(spec, at, streams)
+        self._watch(spec, here)
+        self._watch_memory(spec, here)
+
+    async def prepare(self, spec: LaunchSpec, at: Launched) -> bool:
+        """Make all of it but its program; whether that can be."""
+        if not ready.allows(spec.env):
+            return False
+        here = await self._make(spec, at, None, waits=True)
+        here.spec = spec
+        self._watch(spec, here)
+        return True
+
+    def begin(self, instance: str) -> bool:
+        """Let one that was prepared run."""
+        here = self._here.get(instance)
+        if here is None or here.spec is None or here.confined is None or here.confined.has_ended:
+            return False
+        try:
+            ready.begin(self._dynos / instance)
+        except OSError as error:
+            _log.warning("%s cannot be begun: %s", instance, error)
+            return False
+        spec, here.spec = here.spec, None
+        self._watch_memory(spec, here)
+        return True
+
+    async def _make(
+        self,
+        spec: LaunchSpec,
+        at: Launched,
+        streams: terminals.FarEnd | None,
+        *,
+        waits: bool = False,
+    ) -> _Here:
         here = self._here.setdefault(spec.instance, _Here())
         place = self._dynos / spec.instance
         try:
-            place_of.make(place, spec, at)
+            place_of.make(place, spec, at, *((ready.WAITS,) if waits else ()))
             here.fifo = place_of.open_fifo(place / "out", os.O_RDWR)
             with contextlib.suppress(OSError):
                 fcntl.fcntl(here.fifo, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
             await self._hold(spec.instance)
-            here.confined = await self._launch(place, spec, at, streams)
+            here.confined = await launching.launch(
+                self._sandboxes, place, spec, at, streams, waits=waits
+            )
         except OSError as error:
             raise Unavailable(f"{error.strerror or error}") from error
-        self._watch(spec, here)
         try:
             place_of.write(place / "record.json", here.confined.record)
         except OSError as error:
             # It runs, and its status file alone is enough to find it again.
             _log.warning("the record of %s cannot be kept: %s", spec.instance, error)
-
-    async def _launch(
-        self, place: Path, spec: LaunchSpec, at: Launched, streams: terminals.FarEnd | None
-    ) -> Confined:
-        profile = command.read_profile(place_of.read_profile(spec.slug))
-        size = sizes.of(spec.size)
-        network = self._sandboxes.network
-        confinement = Confinement(
-            argv=command.argv(spec.command, is_profiled=place_of.is_profiled(spec.slug)),
-            env=command.environment(spec.env, profile, str(spec.name), at.port),
-            uid=spec.uid,
-            overlay=Overlay(spec.slug),
-            hostname=f"{spec.type}-{spec.number}"[:63],
-            address=at.host if network and network.subnet.holds(at.host) else None,
-            port=at.port,
-            memory_bytes=size.hard_bytes,
-            cpu_weight=size.cpu_weight,
-            processes=size.processes,
-            terminal=streams is not None and os.isatty(streams.stdin),
-        )
-        if streams is not None:
-            return await self._sandboxes.launch(
-                confinement,
-                stdin=streams.stdin,
-                stdout=streams.stdout,
-                stderr=streams.stderr,
-                status_path=place / "status",
-                name=spec.instance,
-            )
-        write = place_of.open_fifo(place / "out", os.O_WRONLY)
-        try:
-            # The dyno shares this open file with nobody: O_NONBLOCK is its own to set.
-            os.set_blocking(write, True)
-            return await self._sandboxes.launch(
-                confinement,
-                stdin=None,
-                stdout=write,
-                stderr=None,
-                status_path=place / "status",
-                name=spec.instance,
-            )
-        finally:
-            os.close(write)
+        return here
 
     def _watch(self, spec: LaunchSpec, here: _Here) -> None:
-        confined, instance, size = here.confined, spec.instance, sizes.of(spec.size)
+        confined, instance = here.confined, spec.instance
         assert confined is not None  # noqa: S101
 
         async def wait() -> None:
@@ -220,9 +216,13 @@ class LocalLauncher:
             self._memory.forget(instance)
             self._on_exit(instance, ended)
 
-        levels = (size.quota_bytes, size.hard_bytes)
-        self._memory.watch(instance, levels, lambda: confined.alarm(levels))
         here.watch = asyncio.create_task(wait())
+
+    def _watch_memory(self, spec: LaunchSpec, here: _Here) -> None:
+        confined, size = here.confined, sizes.of(spec.size)
+        assert confined is not None  # noqa: S101
+        levels = (size.quota_bytes, size.hard_bytes)
+        self._memory.watch(spec.instance, levels, lambda: confined.alarm(levels))
 
     async def terminate(self, instance: str) -> None:
         """SIGTERM to all of its processes."""
@@ -268,6 +268,8 @@ class LocalLauncher:
         if here and here.watch:
             here.watch.cancel()
         if here and here.confined:
+            if here.spec is not None:
+                await here.confined.kill()  # It has not ended yet: nobody told it to.
             here.confined.kill_soon()
         place = self._dynos / instance
         with contextlib.suppress(FileNotFoundError):
@@ -280,29 +282,51 @@ class LocalLauncher:
         self._sandboxes.forget(instance)
 
     async def adopt(self) -> tuple[Found, ...]:
-        """Every instance that has a directory: those that run are watched from now on."""
+        """Every instance that has a directory: those that run are watched from now on. Those that
+        were kept ready and never begun are cleaned away, beside.
+        """
         places = sorted(self._dynos.iterdir()) if self._dynos.is_dir() else []
         places = [place for place in places if place.is_dir()]
+        waiting = {place for place in places if ready.waits(place)}
         turns = asyncio.Semaphore(ADOPT_PARALLEL)
 
         async def one(place: Path) -> Found | None:
             async with turns:
                 return await self._look(place)
 
-        found = [each for each in await asyncio.gather(*map(one, places)) if each]
+        chosen = [place for place in places if place not in waiting]
+        found = [each for each in await asyncio.gather(*map(one, chosen)) if each]
         # Only now, and without an await: whoever adopts is told no end before it knows them.
         for each in found:
             if each.exit is None:
-                self._watch(each.spec, self._here[each.spec.instance])
-        self._sandboxes.sweep({each.spec.instance for each in found})
+                here = self._here[each.spec.instance]
+                self._watch(each.spec, here)
+                self._watch_memory(each.spec, here)
+        self._sandboxes.sweep({*(each.spec.instance for each in found), *(p.name for p in waiting)})
+        if waiting:
+            self._clearing = asyncio.create_task(self._clear(sorted(waiting)))
         return tuple(found)
+
+    async def _clear(self, places: list[Path]) -> None:
+        """Remove what an earlier process kept ready: it may be of a release that is no more."""
+        for place in places:
+            try:
+                await remains.end(self._sandboxes, self._clock, place)
+                await self.clean(place.name)
+            except (OSError, Unavailable):
+                _log.exception("what was kept ready in %s cannot be cleared away", place)
 
     async def _look(self, place: Path) -> Found | None:
         try:
             try:
                 spec, at = place_of.identity(place, HOST)
             except (ValueError, FileNotFoundError) as error:
-                await self._clear_nameless(place, error)
+                # A kill came before the identity was whole, or when all else was removed; or the
+                # disk was damaged, and nobody knows any more whose it is. Nothing of it may go on.
+                if (place / "status").exists():
+                    _log.error("dyno directory %s has lost its identity: %s", place.name, error)
+                    await remains.end(self._sandboxes, self._clock, place)
+                await asyncio.to_thread(place_of.remove, place)
                 return None
             return await self._adopt(place, spec, at)
         except OSError as error:
@@ -310,41 +334,18 @@ class LocalLauncher:
             why = f"What runs in {place} cannot be found out: {error.strerror or error}."
             raise Unavailable(why, hint="oriel doctor") from error
 
-    async def _clear_nameless(self, place: Path, error: Exception) -> None:
-        """A kill came before the identity was whole, or when all else was removed; or the disk
-        was damaged, and nobody knows any more whose it is. Nothing of it may go on.
-        """
-        if (place / "status").exists():
-            _log.error("dyno directory %s has lost its identity: %s", place.name, error)
-            record, status = place_of.read(place / "record.json"), place / "status"
-            adopted = await self._sandboxes.adopt(record, status, place.name)
-            if isinstance(adopted, Confined):
-                await adopted.kill()
-        await asyncio.to_thread(place_of.remove, place)
-
     async def _adopt(self, place: Path, spec: LaunchSpec, at: Launched) -> Found:
         here = self._here.setdefault(spec.instance, _Here())
         with contextlib.suppress(FileNotFoundError):  # where it was being cleaned away
             here.fifo = place_of.open_fifo(place / "out", os.O_RDWR)
             await self._hold(spec.instance)
-        adopted = await self._find(place)
+        was_ready = ready.finish(place)
+        adopted = await remains.find(self._sandboxes, self._clock, place)
         if at.port is not None:
             self._ports.keep(at.port, spec.instance)
         if self._sandboxes.network is not None:
             self._sandboxes.network.keep(at.host, spec.instance)
         if isinstance(adopted, Confined):
             here.confined = adopted
-            return Found(spec, at, None)
-        return Found(spec, at, adopted or LOST)
-
-    async def _find(self, place: Path) -> Confined | Exit | None:
-        """The sandbox of an instance. One whose launch was asked for in the moment of a kill may
-        be about to say its first word: it is listened for, or it would run unknown.
-        """
-        record, status = place_of.read(place / "record.json"), place / "status"
-        for _ in range(FIRST_WORD_TRIES):
-            adopted = await self._sandboxes.adopt(record, status, place.name)
-            if adopted is not None or not status.exists():
-                return adopted
-            await self._clock.sleep(FIRST_WORD_PAUSE_S)
-        return None
+            return Found(spec, at, None, was_ready)
+        return Found(spec, at, adopted or LOST, was_ready)

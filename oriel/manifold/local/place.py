@@ -18,9 +18,13 @@ from oriel.manifold.launcher import Launched, LaunchSpec
 PROFILE_BYTES_MAX = 64 * 1024
 
 
-def make(place: Path, spec: LaunchSpec, at: Launched) -> None:
-    """The directory, with what says whose it is, and the FIFO for what it says."""
+def make(place: Path, spec: LaunchSpec, at: Launched, *marks: str) -> None:
+    """The directory, with what says whose it is, and the FIFO for what it says. What `marks` it is
+    there before all else.
+    """
     place.mkdir(parents=True, mode=0o700)
+    for mark in marks:
+        (place / mark).touch()
     write(place / "identity.json", {**spec.identity(), **asdict(at)})
     os.mkfifo(place / "out", 0o600)
     if os.geteuid() == 0:

@@ -1,0 +1,92 @@
+"""Owns what makes a sandbox wait, wholly made, for the word to begin its program.
+
+Inside, a shell waits at a FIFO, the gate, and becomes the program when a line comes. Whoever is
+inside holds both ends of it, so that it waits on when control is killed. The directory says how far
+it is: with `waits` in it the word was not given, and nothing may run; `begun`, its new name, is the
+intent to give it, and stays; `gate` is gone once it was given. Must not know who is kept ready.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from oriel.sandbox import Sandboxes
+from oriel.sandbox.confinement import MEBIBYTE
+
+SPARE_FOR_BYTES = 64 * MEBIBYTE
+"""One may be kept ready for so much of the machine's memory: they take a fiftieth of it at most."""
+
+WAITS, BEGUN, GATE = "waits", "begun", "gate"
+
+_WAITER = (
+    "/bin/sh",
+    "-c",
+    # The program's own input is what it would have been without the wait.
+    'IFS= read -r _ && exec "$@" < /dev/null',
+    "ready",
+)
+_WORD = b"\n"
+
+
+def spares_max(sandboxes: Sandboxes) -> int:
+    """How many may be kept ready: none where each would be a copy of the app's files, or have a
+    network program of its own, which takes more memory than many a dyno.
+    """
+    if sandboxes.taps is not None or not sandboxes.capabilities.overlay:
+        return 0
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // SPARE_FOR_BYTES
+
+
+def allows(env: Mapping[str, str]) -> bool:
+    """Whether a shell can wait in that environment without running anything of the app's: the
+    dynamic linker obeys variables of its own (ld.so(8)).
+    """
+    return not any(name.startswith("LD_") for name in env)
+
+
+def waiting(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """The command that waits at its standard input, and then becomes `argv`."""
+    return (*_WAITER, *argv)
+
+
+def make(place: Path) -> int:
+    """The gate; what is returned is both of its ends, for the one inside, and the caller's to
+    close.
+    """
+    os.mkfifo(place / GATE, 0o600)
+    # Not O_NONBLOCK: the shell is to wait. With both ends, opening does not.
+    return os.open(place / GATE, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+
+def begin(place: Path) -> None:
+    """Give the word; raises OSError when nothing was begun."""
+    os.rename(place / WAITS, place / BEGUN)
+    _give_word(place)
+
+
+def finish(place: Path) -> bool:
+    """After a kill: give the word where it was about to be given (a second one is read by nobody).
+    Whether it was kept ready before it began.
+    """
+    if not (place / BEGUN).exists():
+        return False
+    with contextlib.suppress(FileNotFoundError):
+        _give_word(place)
+    return True
+
+
+def waits(place: Path) -> bool:
+    """Whether the word was never given."""
+    return (place / WAITS).exists()
+
+
+def _give_word(place: Path) -> None:
+    gate = os.open(place / GATE, os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.write(gate, _WORD)
+    finally:
+        os.close(gate)
+    os.unlink(place / GATE)

@@ -1,0 +1,35 @@
+"""Owns finding what an earlier process started in an instance's directory, and ending it. Must not
+know what an instance is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from oriel.clock import Clock
+from oriel.manifold.local import place as place_of
+from oriel.sandbox import Confined, Sandboxes
+from oriel.sandbox.confinement import Exit
+
+FIRST_WORD_TRIES = 10
+FIRST_WORD_PAUSE_S = 0.02
+
+
+async def find(sandboxes: Sandboxes, clock: Clock, place: Path) -> Confined | Exit | None:
+    """The sandbox of an instance. One whose launch was asked for in the moment of a kill may
+    be about to say its first word: it is listened for, or it would run unknown.
+    """
+    record, status = place_of.read(place / "record.json"), place / "status"
+    for _ in range(FIRST_WORD_TRIES):
+        adopted = await sandboxes.adopt(record, status, place.name)
+        if adopted is not None or not status.exists():
+            return adopted
+        await clock.sleep(FIRST_WORD_PAUSE_S)
+    return None
+
+
+async def end(sandboxes: Sandboxes, clock: Clock, place: Path) -> None:
+    """Nothing of it may go on."""
+    found = await find(sandboxes, clock, place)
+    if isinstance(found, Confined):
+        await found.kill()
