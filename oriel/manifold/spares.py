@@ -89,6 +89,7 @@ class Spares:
                 until_s = self._clock.monotonic_s() + RETRY_S
                 self._put_off[key] = (spare.spec.release, until_s)
                 self._let_go(self._ready.pop(key).spec)
+                self._begin_making()
 
     def settle(self, app_id: str) -> None:
         """The dynos of an app, or what is wished of them, have changed."""
@@ -96,6 +97,9 @@ class Spares:
         for key, spare in list(self._ready.items()):
             if key[0] == app_id and not (app and _is_wanted(app, spare.spec)):
                 self._let_go(self._ready.pop(key).spec)
+        self._begin_making()
+
+    def _begin_making(self) -> None:
         if self._task is None and self._launcher.spares_max:
             self._task = asyncio.create_task(self._make_all())
 
@@ -114,8 +118,8 @@ class Spares:
         """Until each that should have one does."""
         waited_s = wait_s = STEADY_S
         await self._clock.sleep(wait_s)
-        while len(self._ready) < self._launcher.spares_max and (wanting := self._wanting()):
-            due_s, _, key, spec = min(wanting, key=lambda each: each[:3])
+        while wanting := self._wanting():
+            due_s, number, key, spec = min(wanting, key=lambda each: each[:3])
             wait_s = max(due_s, PAUSE_S if self._is_anyone_starting() else 0.0)
             if due_s <= 0 and waited_s + wait_s >= PATIENCE_S:
                 wait_s = 0.0
@@ -124,16 +128,27 @@ class Spares:
                 await self._clock.sleep(wait_s)
             else:
                 waited_s = 0.0
+                if number < self._first_out < INFINITE:
+                    self._let_go(self._ready.pop(max(self._ready, key=_by_number)).spec)
                 await self._make(key, spec)
         self._task = None
 
+    @property
+    def _first_out(self) -> float:
+        """Where there is no room: the spare of a dyno with this number makes way for a lower."""
+        if len(self._ready) < self._launcher.spares_max:
+            return INFINITE
+        return max(map(_by_number, self._ready))
+
     def _wanting(self) -> list[tuple[float, int, _Key, LaunchSpec]]:
         """Who has none and should: in how many seconds, and what it is."""
-        found = []
+        found, first_out = [], self._first_out
         for app_id, app in self._apps.items():
             for name, slot in app.slots.items():
                 key = (app_id, name)
-                spec = None if key in self._ready else _for(app, slot)
+                if key in self._ready or name.number >= first_out:
+                    continue
+                spec = _for(app, slot)
                 if spec is not None and (due_s := self._due_s(key, slot, spec)) is not None:
                     found.append((due_s, name.number, key, spec))
         return found
@@ -190,6 +205,10 @@ class Spares:
                 self._going.pop(instance, None)
 
         self._going[instance] = (spec.app_id, asyncio.create_task(clean()))
+
+
+def _by_number(key: _Key) -> int:
+    return key[1].number
 
 
 def _is_wanted(app: Roster, spec: LaunchSpec) -> bool:

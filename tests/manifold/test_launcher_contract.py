@@ -523,3 +523,105 @@ def test_what_does_not_run_is_not_entered(tell: Tell) -> None:
             await launcher.enter(replace(spec, instance="nobody"), Launched("", None), None)
 
     tell(story)
+
+
+async def prepared(hand: Hand, command: str, type: str = "worker") -> LaunchSpec:
+    spec = hand.spec(command, type)
+    assert await hand.bench.launcher.prepare(spec, hand.bench.launcher.place(spec))
+    return spec
+
+
+def test_one_that_is_prepared_runs_when_it_is_begun_and_not_before(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        launcher = hand.bench.launcher
+        spec = await prepared(hand, "echo $PORT; exit 3", "web")
+        assert hand.bench.held == [spec.instance]
+        marker = await hand.start("echo later; exit 0")
+        await hand.end_of(marker)
+        assert hand.bench.said(spec.instance) == ""
+        assert [instance for instance, _ in hand.ends] == [marker.instance]
+        assert launcher.begin(spec.instance)
+        assert await hand.end_of(spec) == Exit.of(3)
+        assert int(hand.bench.said(spec.instance)) > 0
+        assert not launcher.begin(spec.instance), "once"
+        assert not launcher.begin(marker.instance)
+        assert not launcher.begin("0123456789abcdef")
+
+    tell(story)
+
+
+def test_one_that_was_begun_is_as_one_that_was_started(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        launcher = hand.bench.launcher
+        spec = await prepared(hand, "echo up; sleep 1000")
+        assert launcher.begin(spec.instance)
+        await hand.says(spec, "up")
+        usage = await launcher.look(spec.instance)
+        assert usage is not None
+        assert usage.processes >= 1
+        await launcher.terminate(spec.instance)
+        assert await hand.end_of(spec) == Exit.of(143)
+        await launcher.clean(spec.instance)
+        assert hand.bench.left() == []
+        assert hand.bench.released == [spec.instance]
+
+    tell(story)
+
+
+def test_what_is_prepared_and_not_wanted_leaves_nothing(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await prepared(hand, "echo never; exit 0")
+        await hand.bench.launcher.clean(spec.instance)
+        assert hand.bench.left() == []
+        assert hand.bench.released == [spec.instance]
+        assert not hand.bench.launcher.begin(spec.instance)
+
+    tell(story)
+
+
+def test_the_end_of_one_that_was_never_begun_is_told(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = await prepared(hand, "echo never; exit 0")
+        await hand.bench.launcher.kill(spec.instance)
+        await hand.end_of(spec)
+        assert not hand.bench.launcher.begin(spec.instance)
+        assert hand.bench.said(spec.instance) == ""
+
+    tell(story)
+
+
+def test_of_what_was_prepared_a_kill_of_control_leaves_what_was_begun(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        waits = await prepared(hand, "echo never; exit 0")
+        runs = await prepared(hand, "echo up; sleep 1000")
+        started = await hand.start("echo up; sleep 1000")
+        assert hand.bench.launcher.begin(runs.instance)
+        for spec in (runs, started):
+            await hand.says(spec, "up")
+        await hand.bench.desert()
+        hand = Hand(hand.bench)
+        found = {each.spec.instance: each for each in await hand.bench.launcher.adopt()}
+        assert {it: (each.exit, each.was_ready) for it, each in found.items()} == {
+            runs.instance: (None, True),
+            started.instance: (None, False),
+        }
+        await hand.until(
+            lambda: sorted(hand.bench.left()) == sorted(found), "what waited is cleared away"
+        )
+        assert not hand.bench.launcher.begin(waits.instance)
+        for spec in (runs, started):
+            await hand.bench.launcher.terminate(spec.instance)
+            assert await hand.end_of(spec) == Exit.of(143)
+
+    tell(story)
+
+
+def test_where_a_variable_would_run_what_is_the_apps_nothing_is_prepared(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        launcher = hand.bench.launcher
+        spec = replace(hand.spec("exit 0"), env={"LD_PRELOAD": "/app/mine.so"})
+        assert not await launcher.prepare(spec, launcher.place(spec))
+        await launcher.clean(spec.instance)
+        assert hand.bench.left() == []
+
+    tell(story)
