@@ -58,4 +58,4 @@ async def let_in(
             await relay.open(pid, what.reach)
         except OSError as error:
             _log.warning("ports %s are not reached from %s: %s", what.reach, name, error)
-        confined.when_ended(relay.close)
+        confined.when_ended(lambda _: relay.close())

@@ -84,9 +84,9 @@ class Confined:
             with contextlib.suppress(OSError):
                 group.enter(pid)
 
-    def when_ended(self, then: Callable[[], None]) -> None:
+    def when_ended(self, then: Callable[[Exit], object]) -> None:
         """Call `then` once nothing of it is left; not if it is detached before."""
-        self._exit.add_done_callback(lambda done: None if done.cancelled() else then())
+        self._exit.add_done_callback(lambda done: None if done.cancelled() else then(done.result()))
 
     def used(self, disk: tuple[str, ...] = ()) -> Used | None:
         """What it uses now, what it wrote to `disk` (places that lie in memory) left out; None

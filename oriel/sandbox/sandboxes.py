@@ -191,7 +191,7 @@ class Sandboxes:
         if launching.cancelled() or launching.exception() is not None:
             self.forget(name)
         else:
-            launching.result().when_ended(lambda: self.forget(name))
+            launching.result().when_ended(lambda _: self.forget(name))
 
     async def _launch(
         self,

@@ -161,7 +161,7 @@ class FakeLauncher:
 
     async def prepare(self, spec: LaunchSpec, at: Launched) -> bool:
         self.story.append(("prepare", spec.instance))
-        if "LD_PRELOAD" in spec.env:
+        if {"LD_PRELOAD", "BASH_ENV"} & set(spec.env):
             return False
         await self._hold(spec.instance)
         if self.refuses:

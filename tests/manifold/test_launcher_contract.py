@@ -616,10 +616,13 @@ def test_of_what_was_prepared_a_kill_of_control_leaves_what_was_begun(tell: Tell
     tell(story)
 
 
-def test_where_a_variable_would_run_what_is_the_apps_nothing_is_prepared(tell: Tell) -> None:
+@pytest.mark.parametrize("name", ["LD_PRELOAD", "BASH_ENV"])
+def test_where_a_variable_would_run_what_is_the_apps_nothing_is_prepared(
+    tell: Tell, name: str
+) -> None:
     async def story(hand: Hand) -> None:
         launcher = hand.bench.launcher
-        spec = replace(hand.spec("exit 0"), env={"LD_PRELOAD": "/app/mine.so"})
+        spec = replace(hand.spec("exit 0"), env={name: "/app/mine"})
         assert not await launcher.prepare(spec, launcher.place(spec))
         await launcher.clean(spec.instance)
         assert hand.bench.left() == []

@@ -41,7 +41,7 @@ from oriel.manifold.local.memory import Memory
 from oriel.manifold.local.ports import Ports
 from oriel.sandbox import Confined, Sandboxes
 from oriel.sandbox import Visit as SandboxVisit
-from oriel.sandbox.confinement import LOST
+from oriel.sandbox.confinement import LOST, Exit
 
 PIPE_BYTES = 256 * 1024
 """What a dyno may say while nobody reads; an ordinary user may get less."""
@@ -72,7 +72,6 @@ class _Here:
 
     fifo: int | None = None
     confined: Confined | None = None
-    watch: asyncio.Task[None] | None = None
     spec: LaunchSpec | None = None
     """Of one that is kept ready, until it is begun."""
 
@@ -211,12 +210,12 @@ class LocalLauncher:
         confined, instance = here.confined, spec.instance
         assert confined is not None  # noqa: S101
 
-        async def wait() -> None:
-            ended = await confined.wait()
-            self._memory.forget(instance)
-            self._on_exit(instance, ended)
+        def ended(exit_: Exit) -> None:
+            if self._here.get(instance) is here:
+                self._memory.forget(instance)
+                self._on_exit(instance, exit_)
 
-        here.watch = asyncio.create_task(wait())
+        confined.when_ended(ended)
 
     def _watch_memory(self, spec: LaunchSpec, here: _Here) -> None:
         confined, size = here.confined, sizes.of(spec.size)
@@ -265,8 +264,6 @@ class LocalLauncher:
         """Let go of the FIFO everywhere, and remove the instance's directory."""
         here = self._here.pop(instance, None)
         self._memory.forget(instance)
-        if here and here.watch:
-            here.watch.cancel()
         if here and here.confined:
             if here.spec is not None:
                 await here.confined.kill()  # It has not ended yet: nobody told it to.

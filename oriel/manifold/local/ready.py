@@ -1,6 +1,6 @@
 """Owns what makes a sandbox wait, wholly made, for the word to begin its program.
 
-Inside, a shell waits at a FIFO, the gate, and becomes the program when a line comes. Whoever is
+Inside, the program's own shell waits at a FIFO, the gate, and goes on when a line comes. Whoever is
 inside holds both ends of it, so that it waits on when control is killed. The directory says how far
 it is: with `waits` in it the word was not given, and nothing may run; `begun`, its new name, is the
 intent to give it, and stays; `gate` is gone once it was given. Must not know who is kept ready.
@@ -21,13 +21,12 @@ SPARE_FOR_BYTES = 64 * MEBIBYTE
 
 WAITS, BEGUN, GATE = "waits", "begun", "gate"
 
-_WAITER = (
-    "/bin/sh",
-    "-c",
-    # The program's own input is what it would have been without the wait.
-    'IFS= read -r _ && exec "$@" < /dev/null',
-    "ready",
-)
+_SHELL = ("/bin/bash", "-c")
+_WAIT = "IFS= read -r _ && exec < /dev/null || exit\n"
+"""The first line of a script, before anything of the app's; its input is then what it would have
+been.
+"""
+_OBEYED = ("LD_", "BASH", "GCONV_", "SHELLOPTS", "PS4")
 _WORD = b"\n"
 
 
@@ -42,14 +41,20 @@ def spares_max(sandboxes: Sandboxes) -> int:
 
 def allows(env: Mapping[str, str]) -> bool:
     """Whether a shell can wait in that environment without running anything of the app's: the
-    dynamic linker obeys variables of its own (ld.so(8)).
+    dynamic linker (ld.so(8)), bash and glibc obey variables of their own.
     """
-    return not any(name.startswith("LD_") for name in env)
+    return not any(name.startswith(_OBEYED) for name in env)
 
 
 def waiting(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """The command that waits at its standard input, and then becomes `argv`."""
-    return (*_WAITER, *argv)
+    """A command of bash's, as `command.argv` makes it, that waits at its standard input first.
+
+    In the same shell: one that executed another would cost the crashed dyno a millisecond.
+    """
+    shell, script = argv[:2], argv[2]
+    if shell != _SHELL:
+        raise ValueError(f"{shell} cannot be made to wait")
+    return (*shell, _WAIT + script, *argv[3:])
 
 
 def make(place: Path) -> int:
