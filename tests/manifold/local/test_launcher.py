@@ -15,6 +15,7 @@ import pytest
 from oriel.faults import Unavailable
 from oriel.manifold.launcher import LaunchSpec
 from oriel.manifold.local import launcher as local
+from oriel.manifold.local import launching, ready
 from oriel.manifold.local import place as places
 from oriel.manifold.local.place import remove
 from oriel.sandbox import Exit, Overlay
@@ -174,8 +175,8 @@ def test_its_writes_do_not_reach_the_slug_nor_the_next_dyno(tell: Tell) -> None:
 
 
 def test_its_disk_is_bounded(tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = local.Overlay
-    monkeypatch.setattr(local, "Overlay", lambda slug: real(slug, size_bytes=2 << 20))
+    real = launching.Overlay
+    monkeypatch.setattr(launching, "Overlay", lambda slug: real(slug, size_bytes=2 << 20))
 
     async def story(hand: Hand) -> None:
         assert isinstance(hand.bench, LocalBench)
@@ -305,7 +306,7 @@ def test_that_the_kernel_ended_it_is_known_to_the_next_control(
 ) -> None:
     size = local.sizes.Size("standard-1x", 20 << 20, 1.0, 100, 64)
     monkeypatch.setitem(local.sizes.SIZES, "standard-1x", size)
-    monkeypatch.setattr(local, "Overlay", lambda slug: Overlay(slug, size_bytes=1 << 20))
+    monkeypatch.setattr(launching, "Overlay", lambda slug: Overlay(slug, size_bytes=1 << 20))
 
     async def story(hand: Hand) -> None:
         grouped_or_not(hand, grouped=True)
@@ -488,3 +489,52 @@ def test_directories_that_an_app_locked_are_removed(tmp_path: Path) -> None:
 
 def test_the_uid_is_the_app_s(tell: Tell) -> None:
     assert printed(tell, "id -u; exit 0") == f"{UID}\n"
+
+
+def test_a_word_that_a_kill_kept_back_is_given(tell: Tell) -> None:
+    """Control was killed between the intent to begin one that is ready and the word itself."""
+
+    async def story(hand: Hand) -> None:
+        spec = hand.spec("echo up; sleep 1000")
+        assert await hand.bench.launcher.prepare(spec, hand.bench.launcher.place(spec))
+        os.rename(place_of(hand, spec) / ready.WAITS, place_of(hand, spec) / ready.BEGUN)
+        await hand.bench.desert()
+        hand = Hand(hand.bench)
+        (found,) = await hand.bench.launcher.adopt()
+        assert (found.spec.instance, found.exit, found.was_ready) == (spec.instance, None, True)
+        await hand.says(spec, "up")
+        assert not (place_of(hand, spec) / ready.GATE).exists()
+        await hand.bench.launcher.terminate(spec.instance)
+        assert await hand.end_of(spec) == Exit.of(143)
+
+    tell(story)
+
+
+def test_one_whose_making_a_kill_cut_short_leaves_nothing(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        left = [hand.spec("echo never") for _ in range(3)]
+        for i, spec in enumerate(left):
+            place_of(hand, spec).mkdir(parents=True)
+            (place_of(hand, spec) / ready.WAITS).touch()
+            if i > 0:
+                (place_of(hand, spec) / "identity.json").write_text(json.dumps(spec.identity()))
+            if i > 1:
+                os.mkfifo(place_of(hand, spec) / "out")
+                (place_of(hand, spec) / "status").touch()
+        await hand.bench.desert()
+        assert await hand.bench.launcher.adopt() == ()
+        await hand.until(lambda: hand.bench.left() == [], "what waited is cleared away")
+
+    tell(story)
+
+
+def test_what_waits_has_its_dynos_limits_and_a_program_no_input_of_the_gates(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = hand.spec("cat; readlink /proc/self/fd/0; echo $DYNO; hostname; ulimit -u; exit 0")
+        assert await hand.bench.launcher.prepare(spec, hand.bench.launcher.place(spec))
+        assert hand.bench.launcher.begin(spec.instance)
+        await hand.end_of(spec)
+        said = hand.bench.said(spec.instance).split()
+        assert said == ["/dev/null", "worker.1", "worker-1", "256"]
+
+    tell(story)
