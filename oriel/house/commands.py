@@ -92,6 +92,11 @@ _data_option = click.option(
     help="none: apps may do whatever their user may; for development only.",
 )
 @click.option(
+    "--spares",
+    metavar="N",
+    help="So many dynos have a sandbox ready for when they crash; auto: by the memory, up to 64.",
+)
+@click.option(
     "--trust-proxy",
     metavar="NETWORK",
     multiple=True,

@@ -140,7 +140,9 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
         )
         rerouter = running.Rerouter(router)
         holders = Holders(layout.up_socket, logplex)
-        launcher = LocalLauncher(data, sandboxes, holders.hold, holders.release, clock)
+        launcher = LocalLauncher(
+            data, sandboxes, holders.hold, holders.release, clock, spares_max=kept.spares
+        )
         conductor = Conductor(
             launcher=launcher,
             db=db,

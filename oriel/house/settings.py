@@ -27,6 +27,9 @@ DEFAULT_RENDEZVOUS = "127.0.0.1:0"
 ISOLATION = "bubblewrap"
 NO_ISOLATION = "none"
 
+AUTO = "auto"
+SPARES_MAX = 1000
+
 BESIDE = "sqlite:///oriel.db"
 """How a database in the data directory itself is kept, so that the directory can be moved."""
 
@@ -53,6 +56,8 @@ class Settings:
     key_file: str | None = None
     isolation: str = ISOLATION
     """Or NO_ISOLATION, for development: apps may do what their user may."""
+    spares: int | None = None
+    """How many dynos have a sandbox ready that takes their place; None: by the machine's memory."""
     allow_egress: tuple[str, ...] = ()
     """Networks that drains may connect to though they are this machine or its own."""
     trust_proxy: tuple[str, ...] = ()
@@ -98,6 +103,7 @@ class Settings:
                 "acme_ca": self.acme_ca,
                 "key_file": self.key_file,
                 "isolation": self.isolation,
+                "spares": self.spares,
                 "allow_egress": list(self.allow_egress),
                 "trust_proxy": list(self.trust_proxy),
             },
@@ -130,6 +136,7 @@ class Settings:
                 acme_ca=read.get("acme_ca"),
                 key_file=read.get("key_file"),
                 isolation=_isolation(str(read.get("isolation", ISOLATION))),
+                spares=_optional_count(read.get("spares")),
                 allow_egress=tuple(map(str, read.get("allow_egress", ()))),
                 trust_proxy=tuple(map(str, read.get("trust_proxy", ()))),
             )
@@ -159,6 +166,7 @@ class Flags:
     insecure_http: bool = False
     allow_egress: tuple[str, ...] = ()
     isolation: str | None = None
+    spares: str | None = None
     trust_proxy: tuple[str, ...] = ()
 
 
@@ -187,6 +195,7 @@ def settle(flags: Flags, kept: Settings | None, data: Path) -> Settings:
         acme_ca=typed.absolute(flags.acme_ca, base.acme_ca),
         insecure_http=flags.insecure_http,
         isolation=_isolation(flags.isolation) if flags.isolation else base.isolation,
+        spares=base.spares if flags.spares is None else _spares(flags.spares),
         allow_egress=typed.networks(flags.allow_egress)
         if flags.allow_egress
         else base.allow_egress,
@@ -272,6 +281,21 @@ def _isolation(text: str) -> str:
             hint=f"Type: oriel up --isolation {ISOLATION} (or {NO_ISOLATION}, for development)",
         )
     return text
+
+
+def _spares(text: str) -> int | None:
+    if text == AUTO:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) > SPARES_MAX:
+        raise faults.Invalid(
+            f"--spares {text!r} is no number from 0 to {SPARES_MAX}, and not {AUTO}.",
+            hint=f"Type: oriel up --spares 0 (none), or --spares {AUTO} (by the machine's memory)",
+        )
+    return int(text)
+
+
+def _optional_count(read: Any) -> int | None:
+    return None if read is None else int(read)
 
 
 def _web_tls(text: str) -> Address | None:

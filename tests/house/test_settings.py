@@ -213,3 +213,17 @@ def test_trusted_proxies_are_networks_in_one_form(
     assert made.trust_proxy == kept
     assert Settings.from_json(made.to_json()).trust_proxy == kept
     assert (made.digest() == before.digest()) == (made == before)
+
+
+@pytest.mark.parametrize(("text", "kept"), [("0", 0), ("200", 200), ("auto", None)])
+def test_spares_are_kept(text: str, kept: int | None, tmp_path: Path) -> None:
+    before = settings.settle(Flags(spares="7"), None, tmp_path)
+    made = settings.settle(Flags(spares=text), before, tmp_path)
+    assert Settings.from_json(made.to_json()).spares == kept
+    assert settings.settle(Flags(), made, tmp_path).spares == kept
+
+
+@pytest.mark.parametrize("text", ["", "-1", "many", "1001", "1.5", "\N{ARABIC-INDIC DIGIT ONE}"])
+def test_spares_that_are_no_number_are_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(faults.Invalid, match="no number from 0 to 1000"):
+        settings.settle(Flags(spares=text), None, tmp_path)

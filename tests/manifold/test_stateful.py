@@ -42,6 +42,7 @@ class Life(RuleBasedStateMachine):
         self.stopped: set[str] = set()
         self.asleep = False
         self.deploys: list[asyncio.Task[None]] = []
+        self.stage.host.spares_max = 2
         self.do(self.stage.begin())
 
     def do(self, work: object) -> None:

@@ -1,9 +1,8 @@
-"""A year of a formation in seconds: releases, crashes, cycling, scaling, sleep, memory, kills."""
+"""A year of a formation: releases, crashes, cycling, scaling, sleep, memory, kills."""
 
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 from dataclasses import replace
 
@@ -12,7 +11,6 @@ from .stage import KATE, NED, Stage, wish
 
 DAY_S = 86400.0
 MIB = 1 << 20
-BUDGET_S = 10.0
 
 
 class Year:
@@ -79,21 +77,24 @@ class Year:
         await self.stage.restart_control()
 
 
+async def live(stage: Stage) -> Counter[str]:
+    """A year on that stage; what happened in it."""
+    stage.blocks = True
+    stage.host.spares_max = 2
+    await stage.restart_control()
+    year = Year(stage, 2011)
+    await year.wish()
+    for number in range(365):
+        await year.day(number)
+    return year.happened
+
+
 def test_a_year(told: Play) -> None:
-    years: list[Year] = []
+    """How long it takes is measured by bench/manifold-year."""
+    happened: list[Counter[str]] = []
 
     async def story(stage: Stage) -> None:
-        stage.blocks = True
-        await stage.restart_control()
-        year = Year(stage, 2011)
-        years.append(year)
-        await year.wish()
-        for number in range(365):
-            await year.day(number)
+        happened.append(await live(stage))
 
-    began = time.process_time()
-    stage = told(story)
-    took_s = time.process_time() - began
-    del stage
-    assert took_s < BUDGET_S, f"a year took {took_s:.1f} s"
-    assert all(count > 3 for count in years[0].happened.values()), years[0].happened
+    told(story)
+    assert all(count > 3 for count in happened[0].values()), happened[0]

@@ -80,11 +80,20 @@ class LocalLauncher:
     """Runs instances under bubblewrap on this machine."""
 
     def __init__(
-        self, data: Path, sandboxes: Sandboxes, hold: Ask, release: Ask, clock: Clock
+        self,
+        data: Path,
+        sandboxes: Sandboxes,
+        hold: Ask,
+        release: Ask,
+        clock: Clock,
+        *,
+        spares_max: int | None = None,
     ) -> None:
-        """`hold` asks the others to open an instance's FIFO too, `release` to let go of it."""
+        """`hold` asks the others to open an instance's FIFO too, `release` to let go of it.
+        `spares_max` None: as many as this machine has room for.
+        """
         self.boots_max = BOOTS_A_CPU * len(os.sched_getaffinity(0))
-        self.spares_max = ready.spares_max(sandboxes)
+        self.spares_max = ready.most(sandboxes) if spares_max is None else spares_max
         self._dynos = data / "dynos"
         self._sandboxes = sandboxes
         self._hold = hold

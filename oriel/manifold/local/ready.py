@@ -16,8 +16,9 @@ from pathlib import Path
 from oriel.sandbox import Sandboxes
 from oriel.sandbox.confinement import MEBIBYTE
 
-SPARE_FOR_BYTES = 64 * MEBIBYTE
-"""One may be kept ready for so much of the machine's memory: they take a fiftieth of it at most."""
+READY_FOR_BYTES = 64 * MEBIBYTE
+READY_MAX = 64
+"""One may be kept ready for so much of the machine's memory, and no more than so many."""
 
 WAITS, BEGUN, GATE = "waits", "begun", "gate"
 
@@ -30,13 +31,14 @@ _OBEYED = ("LD_", "BASH", "GCONV_", "SHELLOPTS", "PS4")
 _WORD = b"\n"
 
 
-def spares_max(sandboxes: Sandboxes) -> int:
+def most(sandboxes: Sandboxes) -> int:
     """How many may be kept ready: none where each would be a copy of the app's files, or have a
     network program of its own, which takes more memory than many a dyno.
     """
     if sandboxes.taps is not None or not sandboxes.capabilities.overlay:
         return 0
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // SPARE_FOR_BYTES
+    memory_bytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min(READY_MAX, memory_bytes // READY_FOR_BYTES)
 
 
 def allows(env: Mapping[str, str]) -> bool:
