@@ -310,17 +310,9 @@ class LocalLauncher:
                 self._watch_memory(each.spec, here)
         self._sandboxes.sweep({*(each.spec.instance for each in found), *(p.name for p in waiting)})
         if waiting:
-            self._clearing = asyncio.create_task(self._clear(sorted(waiting)))
+            work = remains.clear(self._sandboxes, self._clock, sorted(waiting), self.clean)
+            self._clearing = asyncio.create_task(work)
         return tuple(found)
-
-    async def _clear(self, places: list[Path]) -> None:
-        """Remove what an earlier process kept ready: it may be of a release that is no more."""
-        for place in places:
-            try:
-                await remains.end(self._sandboxes, self._clock, place)
-                await self.clean(place.name)
-            except (OSError, Unavailable):
-                _log.exception("what was kept ready in %s cannot be cleared away", place)
 
     async def _look(self, place: Path) -> Found | None:
         try:

@@ -4,15 +4,20 @@ know what an instance is.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from oriel.clock import Clock
+from oriel.faults import Unavailable
 from oriel.manifold.local import place as place_of
 from oriel.sandbox import Confined, Sandboxes
 from oriel.sandbox.confinement import Exit
 
 FIRST_WORD_TRIES = 10
 FIRST_WORD_PAUSE_S = 0.02
+
+_log = logging.getLogger("oriel.manifold.local")
 
 
 async def find(sandboxes: Sandboxes, clock: Clock, place: Path) -> Confined | Exit | None:
@@ -33,3 +38,15 @@ async def end(sandboxes: Sandboxes, clock: Clock, place: Path) -> None:
     found = await find(sandboxes, clock, place)
     if isinstance(found, Confined):
         await found.kill()
+
+
+async def clear(
+    sandboxes: Sandboxes, clock: Clock, places: list[Path], clean: Callable[[str], Awaitable[None]]
+) -> None:
+    """End and `clean` what an earlier process kept ready: it may be of a release that is no more."""
+    for place in places:
+        try:
+            await end(sandboxes, clock, place)
+            await clean(place.name)
+        except (OSError, Unavailable):
+            _log.exception("what was kept ready in %s cannot be cleared away", place)
