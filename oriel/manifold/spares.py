@@ -97,10 +97,14 @@ class Spares:
         for key, spare in list(self._ready.items()):
             if key[0] == app_id and not (app and _is_wanted(app, spare.spec)):
                 self._let_go(self._ready.pop(key).spec)
+        if app is None:
+            gone = [key for key in self._put_off if key[0] == app_id]
+            for key in gone:
+                del self._put_off[key]
         self._begin_making()
 
     def _begin_making(self) -> None:
-        if self._task is None and self._launcher.spares_max:
+        if self._launcher.spares_max and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._make_all())
 
     async def close(self) -> None:
@@ -131,7 +135,6 @@ class Spares:
                 if number < self._first_out < INFINITE:
                     self._let_go(self._ready.pop(max(self._ready, key=_by_number)).spec)
                 await self._make(key, spec)
-        self._task = None
 
     @property
     def _first_out(self) -> float:

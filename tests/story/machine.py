@@ -270,8 +270,17 @@ class Housed(Platform):
 
     def dynos(self) -> dict[str, Mapping[str, Any]]:
         """identity.json and status of each instance that has a directory, by instance."""
+        return self._instances(waiting=False)
+
+    def spares(self) -> dict[str, Mapping[str, Any]]:
+        """The same of those that are ready and do not run."""
+        return self._instances(waiting=True)
+
+    def _instances(self, *, waiting: bool) -> dict[str, Mapping[str, Any]]:
         found: dict[str, Mapping[str, Any]] = {}
         for place in (self.data / "dynos").iterdir():
+            if (place / "waits").exists() != waiting:
+                continue
             told: dict[str, Any] = {}
             with contextlib.suppress(OSError, ValueError):
                 told |= json.loads((place / "identity.json").read_text())
@@ -281,11 +290,12 @@ class Housed(Platform):
         return found
 
     def strangers(self, census: Census) -> list[str]:
-        """Processes that belong neither to the platform nor to a dyno that has a directory."""
+        """Processes that belong neither to the platform nor to what has a directory."""
         living = census.living()
         platform = {self.pid(each) for each in ("up", "control", "logplex", "haproxy")}
         home = next(each for each in census.processes if each["pid"] == 1)["namespaces"]["pid"]
-        dynos = [each for each in self.dynos().values() if "exit-code" not in each]
+        known = (*self.dynos().values(), *self.spares().values())
+        dynos = [each for each in known if "exit-code" not in each]
         outer = {each.get("outer") for each in dynos}
         spaces = {f"pid:[{each.get('pid-namespace')}]" for each in dynos}
         bubblewraps = {pid for pid, each in living.items() if each["name"] == "bwrap"}

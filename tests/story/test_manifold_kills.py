@@ -322,8 +322,58 @@ def _nothing_is_left_over(house: Housed, before: Census) -> None:
     )
     for instance in instances:
         assert {each.name for each in (house.data / "dynos" / instance).iterdir()} <= {
-            *("identity.json", "out", "status", "record.json", "copy", "overflow"),
+            *("identity.json", "out", "status", "record.json", "copy", "overflow", "begun"),
         }
+    assert len(house.spares()) <= wanted
+
+
+# A kill in the moment of a crash.
+
+
+def test_5_kills_in_the_moment_of_a_crash(house: Housed) -> None:
+    _crash_and_kill(house, 5, seed=6)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_60_kills_in_the_moment_of_a_crash(house: Housed) -> None:
+    _crash_and_kill(house, 60, seed=7)
+
+
+def _crash_and_kill(house: Housed, rounds: int, *, seed: int) -> None:
+    """What took the place of a crashed dyno goes on, whether or not control came to record it."""
+    house.start()
+    rick = house.set_up("rick@foobazco.com")
+    (app,) = _made(rick, {"only": STEADY})
+    app.oriel("ps:scale", "web=1", "worker=1")
+    chance, kept = random.Random(seed), 0
+    for round_ in range(rounds):
+        app.settles("up", "web.1", "worker.1")
+        eventually(lambda: len(house.spares()) == 2, within_s=60, what="both have a spare")
+        kind = "web" if round_ % 2 else "worker"
+        (old,) = [it for it, each in house.dynos().items() if each["type"] == kind]
+        (main,) = _mains(house, dict(house.dynos()[old]))
+        control = house.pid("control")
+        house.machine.signal(main, signal.SIGKILL)
+        time.sleep(chance.random() * 0.02)
+        house.machine.signal(control, signal.SIGKILL)
+        begun = {it for it in house.dynos() if (house.data / "dynos" / it / "begun").exists()}
+        eventually(lambda pid=control: house.pid("control") != pid, what="another control")
+        house.is_ready(60)
+        app.settles("up", "web.1", "worker.1")
+        ids = _ids(app)
+        assert old not in ids
+        assert begun <= ids, "what was begun has gone"
+        record = entries(house, "only")
+        ended = [each for each in record if each.instance == old]
+        assert (ended[-1].state, ended[-1].status) == ("crashed", 137), ended
+        for instance in begun:
+            assert [e.state for e in record if e.instance == instance] == ["starting", "up"]
+        kept += len(begun)
+        app.oriel("ps:restart")  # So that the next crash is the first in a row.
+    print(f"\n{kept} of {rounds} had been begun when control was killed")
+    assert kept > 0, "every kill came too early"
+    assert quiet_for(lambda: house.strangers(house.machine.census()), 1.0, 30) == []
 
 
 # Pids of somebody else.

@@ -43,7 +43,7 @@ async def end(sandboxes: Sandboxes, clock: Clock, place: Path) -> None:
 async def clear(
     sandboxes: Sandboxes, clock: Clock, places: list[Path], clean: Callable[[str], Awaitable[None]]
 ) -> None:
-    """End and `clean` what an earlier process kept ready: it may be of a release that is no more."""
+    """End and `clean` what an earlier process kept ready: its release may be no more."""
     for place in places:
         try:
             await end(sandboxes, clock, place)
