@@ -23,6 +23,7 @@ from typing import Any
 from bench.debs import SETUP
 from bench.rig import cpu_of
 from oriel.client import credentials
+from oriel.manifold.local import ready
 from tests.story.platform import Platform, User
 
 HEROKU = "application/vnd.heroku+json; version=3"
@@ -117,7 +118,7 @@ def until(ready: Callable[[], bool], within_s: float = 120.0, pause_s: float = 0
 
 def oriels(platform: Platform) -> dict[int, str]:
     """Every process that is Oriel's, by pid, and what it is: `oriel up` and all that came of it, of
-    each sandbox bubblewrap alone.
+    each sandbox bubblewrap alone; and the shells that wait in those that are kept ready.
     """
     assert platform.up is not None
     parts = {platform.pid(name): name for name in ("control", "logplex", "haproxy")}
@@ -130,9 +131,19 @@ def oriels(platform: Platform) -> dict[int, str]:
             waiting.append(pid)
             if names[pid] == "bwrap":
                 found[pid] = "bubblewrap"
+            elif _waits(pid):
+                found[pid] = "shells that are ready"
             elif "bubblewrap" not in (found.get(above), found.get(parents.get(above, 0))):
                 found[pid] = parts.get(pid) or _role(found.get(above, ""))
     return {pid: role for pid, role in found.items() if role}
+
+
+def _waits(pid: int) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return len(words) > 2 and words[2].startswith(ready.WAIT.encode())
 
 
 def _role(parent: str) -> str:

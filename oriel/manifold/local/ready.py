@@ -23,7 +23,7 @@ READY_MAX = 64
 WAITS, BEGUN, GATE = "waits", "begun", "gate"
 
 _SHELL = ("/bin/bash", "-c")
-_WAIT = "IFS= read -r _ && exec < /dev/null || exit\n"
+WAIT = "IFS= read -r _ && exec < /dev/null || exit\n"
 """The first line of a script, before anything of the app's; its input is then what it would have
 been.
 """
@@ -56,7 +56,7 @@ def waiting(argv: tuple[str, ...]) -> tuple[str, ...]:
     shell, script = argv[:2], argv[2]
     if shell != _SHELL:
         raise ValueError(f"{shell} cannot be made to wait")
-    return (*shell, _WAIT + script, *argv[3:])
+    return (*shell, WAIT + script, *argv[3:])
 
 
 def make(place: Path) -> int:
