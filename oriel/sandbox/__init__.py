@@ -7,9 +7,10 @@ confinement as bubblewrap's arguments), `seccomp` (the filter of system calls) a
 (addresses and rules), all pure; `linux`, `netlink` (system calls), `network`, `cgroups` and
 `delegation` (what is kept in the kernel); `spawner` (the fork server, a process of its own),
 `enter` and `monitor` (a second program inside), `forks` (the fork server from outside), `status`
-(what bubblewrap tells; pure), `usage`, `confined` (one running sandbox), `entered` (that second
-program, from outside), `relay` (a build's way to a proxy), `admission` (what comes before it
-begins), `sandboxes` (the shell), `capabilities` (what this machine allows).
+(what bubblewrap tells; pure), `usage`, `lingering` (mounts and network for a moment longer),
+`confined` (one running sandbox), `entered` (that second program, from outside), `relay` (a build's
+way to a proxy), `admission` (what comes before it begins), `sandboxes` (the shell), `capabilities`
+(what this machine allows).
 """
 
 from __future__ import annotations

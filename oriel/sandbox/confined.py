@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from oriel.sandbox import linux, usage
+from oriel.sandbox import lingering, linux, usage
 from oriel.sandbox.cgroups import Group, Used
 from oriel.sandbox.confinement import LOST, Exit, Limits
 from oriel.sandbox.status import STATUS_BYTES_MAX, Status, parse
@@ -48,6 +48,7 @@ class Confined:
         self._watched: dict[int, Callable[[], None]] = {}
         self._loop = asyncio.get_running_loop()
         self._exit: asyncio.Future[Exit] = self._loop.create_future()
+        self._spaces = lingering.spaces_of(status.child_pid) if child is not None else []
         self._network = open_network(status)
         if self._network is not None:
             self._watch(self._network, self._network_gone)
@@ -177,6 +178,7 @@ class Confined:
             self._child = None
         if self._killing is not None:
             self._killing.cancel()
+        self._let_go()
         if not self._exit.done():
             self._exit.cancel()
 
@@ -234,6 +236,13 @@ class Confined:
             found = LOST if code is None else Exit.of(code)
             killed = self._group is not None and self._group.out_of_memory()
             self._exit.set_result(replace(found, out_of_memory=killed))
+        self._loop.call_later(lingering.LINGER_S, self._let_go)
+
+    def _let_go(self) -> None:
+        """The kernel takes its namespaces down now, in the time of a thread."""
+        spaces, self._spaces = self._spaces, []
+        if spaces:
+            self._loop.run_in_executor(None, lingering.let_go, spaces)
 
     def _kill_child(self) -> None:
         if self._child is not None:
