@@ -4,8 +4,9 @@ A dyno writes the time as its last words and ends. From the moment at which a re
 channel has those words: to the line `Process exited` at the same reader, and to `crashed` in the
 API. And from the words' own time to the first words of the program in its place, beside supervisord
 and circus, which start the same program anew (without a sandbox around it, and without a record);
-in rounds of their own, in which nobody asks the API all the time: nobody asks those either. Shown
-too is supervisord that starts the program under bubblewrap, with the flags that Oriel gives.
+in rounds of their own, in which nobody asks the API or reads the channel all the time: nobody asks
+those either. Each dyno has then been up for some seconds, so that its sandbox is ready. Shown too
+is supervisord that starts the program under bubblewrap, with the flags that Oriel gives.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from oriel.logplex.client import Logplex, Query
 
 DYNOS = 40
 APART_S = 0.15
-SETTLE_S = 4.0
+SETTLE_S = 8.0
 BEYOND_MS = 50.0
 CONFINED = "supervisord, under bubblewrap"
 
@@ -68,16 +69,15 @@ def _measure(platform: Town, rounds: int, managers: dict[str, list[float]]) -> l
     _crash_all(platform, rounds)
     told.close()
     heard.close()
-    unasked = Heard(platform)
+    begun_ns = time.monotonic_ns()
     _crash_all(platform, rounds)
-    unasked.close()
+    again = [1000 * each for each in asyncio.run(_replaced_s(platform, begun_ns))]
     lines = [
         1000 * (heard.exited[each] - at) for each, at in heard.read.items() if each in heard.exited
     ]
     states = [
         1000 * (told.crashed[each] - at) for each, at in heard.read.items() if each in told.crashed
     ]
-    again = [1000 * each for each in unasked.replaced_s()]
     print(
         f"{len(heard.read)} crashes: {len(lines)} lines, {len(states)} states, {len(again)} starts"
     )
@@ -133,11 +133,7 @@ class Heard:
         self.read: dict[str, float] = {}
         """When the last words of an instance were read, in seconds; `exited` its exit's line."""
         self.exited: dict[str, float] = {}
-        self.left_ns: dict[str, int] = {}
-        self.started_ns: dict[str, list[int]] = {}
-        """By dyno's name, in their own words."""
-        self.names: dict[str, str] = {}
-        self._where = platform.platform.data
+        self._platform = platform
         self._loop = asyncio.new_event_loop()
         self._done = asyncio.Event()
         self._task = threading.Thread(target=self._loop.run_until_complete, args=(self._tail(),))
@@ -150,9 +146,7 @@ class Heard:
         self._loop.close()
 
     async def _tail(self) -> None:
-        client = Logplex(self._where / "run" / "logplex.sock")
-        channels = self._where / "channels"
-        (channel,) = (each.name for each in channels.iterdir() if each.is_dir())
+        client, channel = _channel(self._platform)
         reading = asyncio.ensure_future(self._take(client, channel))
         await self._done.wait()
         reading.cancel()
@@ -165,23 +159,37 @@ class Heard:
             for line in batch.text.splitlines():
                 row = json.loads(line)
                 instance = row.get("instance") or (row.get("data") or {}).get("instance", "")
-                word, _, rest = row["text"].partition(" ")
+                word = row["text"].partition(" ")[0]
                 if word == "left":
-                    self.read[instance], self.left_ns[instance] = now, int(rest)
-                    self.names[instance] = row["ps"]
-                elif word == "started":
-                    self.started_ns.setdefault(row["ps"], []).append(int(rest))
+                    self.read[instance] = now
                 elif word == "Process" and instance in self.read:
                     self.exited.setdefault(instance, now)
 
-    def replaced_s(self) -> list[float]:
-        """From each one's end to the first word of the one in its place."""
-        found = []
-        for instance, left in self.left_ns.items():
-            after = [each for each in self.started_ns[self.names[instance]] if each > left]
-            if after:
-                found.append((min(after) - left) / 1e9)
-        return found
+
+async def _replaced_s(platform: Town, since_ns: int) -> list[float]:
+    """Seconds from each end since then to the first word of the one in its place, by their own
+    words: read when all is over, as those of the other managers are.
+    """
+    left: list[tuple[str, int]] = []
+    started: dict[str, list[int]] = {}
+    client, channel = _channel(platform)
+    async for batch in client.read(channel, Query(lines=None, format="json")):
+        for line in batch.text.splitlines():
+            row = json.loads(line)
+            word, _, rest = row["text"].partition(" ")
+            if word == "left" and int(rest) > since_ns:
+                left.append((row["ps"], int(rest)))
+            elif word == "started":
+                started.setdefault(row["ps"], []).append(int(rest))
+    await client.close()
+    after = [[each - at for each in started[name] if each > at] for name, at in left]
+    return [min(each) / 1e9 for each in after if each]
+
+
+def _channel(platform: Town) -> tuple[Logplex, str]:
+    data = platform.platform.data
+    (channel,) = (each.name for each in (data / "channels").iterdir() if each.is_dir())
+    return Logplex(data / "run" / "logplex.sock"), channel
 
 
 class Told:

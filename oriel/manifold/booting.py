@@ -48,8 +48,11 @@ class Booting:
 
     @property
     def is_full(self) -> bool:
-        """Whether one that nobody asked for would have to wait."""
-        return self._turns.is_full
+        """Whether one more that nobody asked for is too many: of those that are up it is not known
+        whether they still boot, and so they do not count.
+        """
+        starting = sum(it.life.state in ("new", "starting") for it, _ in self._known.values())
+        return self._turns.is_waited_for or starting >= self._launcher.boots_max
 
     def begin(self, instance: Instance, cause: Cause) -> None:
         """Start it, now or when it is its turn."""

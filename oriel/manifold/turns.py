@@ -46,11 +46,6 @@ class Turns:
         """Whether anybody waits."""
         return bool(self._waiting)
 
-    @property
-    def is_full(self) -> bool:
-        """Whether one that nobody asked for would have to wait."""
-        return bool(self._waiting) or len(self._held) >= self._bound
-
     def ask(self, ask: Ask) -> bool:
         """Whether it is its turn at once; else `end` says when it is."""
         self._waiting[ask.who] = ask

@@ -238,6 +238,36 @@ def test_one_that_has_ended_unseen_is_no_help(told: Play) -> None:
     told(story)
 
 
+def test_when_all_crash_at_once_no_more_begin_than_may_boot(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.host.boots_max = 2
+        stage.host.toils = True
+        await steady(stage, web=0, worker=5)
+        await stage.advance(60)
+        assert len(stage.host.ready()) == 5
+        for number in range(1, 6):
+            stage.host.crash(f"worker.{number}")
+        await _turn()
+        assert len(done_to(stage, "begin")) == 2
+        await stage.advance(60)
+        assert set(stage.states().values()) == {"up"}
+
+    told(story)
+
+
+def test_one_crash_after_the_other_finds_a_spare_each_time(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.host.boots_max = 2
+        await steady(stage, web=0, worker=5)
+        await stage.advance(60)
+        for number in range(1, 6):
+            stage.host.crash(f"worker.{number}")
+            await stage.advance(1)
+        assert len(done_to(stage, "begin")) == 5
+
+    told(story)
+
+
 def test_who_is_stopped_while_it_ends_is_not_followed(told: Play) -> None:
     async def story(stage: Stage) -> None:
         await steady(stage, worker=1)
