@@ -105,7 +105,7 @@ async def stop(world: World, actor: Actor, app: str, only: str) -> tuple[str, ..
 
 def web_of(world: World, app_id: str) -> list[Dyno]:
     """The app's web dynos."""
-    return [each for each in world.conductor.dynos(app_id) if each.name.type == "web"]
+    return list(world.conductor.dynos(app_id, "web"))
 
 
 def is_asleep(world: World, app_id: str) -> bool:
