@@ -161,7 +161,7 @@ class LocalLauncher:
             here.confined = await self._launch(place, spec, at, streams)
         except OSError as error:
             raise Unavailable(f"{error.strerror or error}") from error
-        self._watch(spec, here)
+        self._watch(spec, here, fresh=True)
         try:
             place_of.write(place / "record.json", here.confined.record)
         except OSError as error:
@@ -211,7 +211,7 @@ class LocalLauncher:
         finally:
             os.close(write)
 
-    def _watch(self, spec: LaunchSpec, here: _Here) -> None:
+    def _watch(self, spec: LaunchSpec, here: _Here, *, fresh: bool = False) -> None:
         confined, instance, size = here.confined, spec.instance, sizes.of(spec.size)
         assert confined is not None  # noqa: S101
 
@@ -221,7 +221,7 @@ class LocalLauncher:
             self._on_exit(instance, ended)
 
         levels = (size.quota_bytes, size.hard_bytes)
-        self._memory.watch(instance, levels, lambda: confined.alarm(levels))
+        self._memory.watch(instance, levels, lambda: confined.alarm(levels), fresh=fresh)
         here.watch = asyncio.create_task(wait())
 
     async def terminate(self, instance: str) -> None:

@@ -57,15 +57,19 @@ class Memory:
         """Whom to tell."""
         self._on_memory = on_memory
 
-    def watch(self, instance: str, levels: tuple[int, ...], arm: Arm) -> None:
-        """Begin with one: it is told of when it grows beyond a level (in bytes; the lowest is its
-        quota), and each tick while it is. `arm` gives a descriptor, taken over, that becomes
-        readable when it grows, or None where nobody can tell. It may take its time, in a thread:
-        the kernel lets one wait for some hundredths of a second.
+    def watch(
+        self, instance: str, levels: tuple[int, ...], arm: Arm, *, fresh: bool = False
+    ) -> None:
+        """Begin with one: it is told of when it is or grows beyond a level (in bytes; the lowest is
+        its quota), and each tick while it is. `arm` gives a descriptor, taken over, that becomes
+        readable then, or None where nobody can tell. It may take its time, in a thread: the kernel
+        lets one wait for some hundredths of a second. A `fresh` one has just begun, and need not be
+        looked at until it has grown.
         """
         self.forget(instance)
         self._watched[instance] = watched = _Watched(levels)
-        self._check(instance)  # one that was found may be over already: no alarm rings for it
+        if not fresh:
+            self._check(instance)
         self._go_round()
         arming = asyncio.create_task(self._arm(instance, watched, arm))
         self._arming.add(arming)
@@ -80,7 +84,6 @@ class Memory:
             return
         watched.alarm = alarm
         asyncio.get_running_loop().add_reader(alarm, self._rang, instance, alarm)
-        self._check(instance)  # it may have grown before the alarm was set
 
     def forget(self, instance: str) -> None:
         """It has ended."""

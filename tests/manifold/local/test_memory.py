@@ -99,6 +99,21 @@ def test_with_an_alarm_nothing_is_looked_at_before_it_rings() -> None:
     play(story)
 
 
+def test_one_that_has_just_begun_is_not_looked_at_before_its_alarm_rings() -> None:
+    async def story(scene: Scene) -> None:
+        scene.taken = {"a": 150}
+        alarm = os.eventfd(0, os.EFD_NONBLOCK)
+        scene.memory.watch("a", (QUOTA, END), lambda: alarm, fresh=True)
+        await scene.pass_s(0)
+        await asyncio.sleep(0.05)
+        assert (scene.looks, scene.told) == (0, [])
+        os.eventfd_write(alarm, 1)  # as one that grew before it was set does at once
+        await asyncio.sleep(0.01)
+        assert scene.told == [("a", 150)]
+
+    play(story)
+
+
 def test_an_alarm_that_rings_for_its_disk_is_looked_after_from_then_on() -> None:
     """The kernel counts what the quota does not; it may be over without another alarm."""
 
