@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from oriel.clock import Clock
@@ -22,6 +23,9 @@ SOON_S = SAMPLE_S / 64
 """When one is looked at again whose alarm rang; then after twice that time, and so on until it is
 SAMPLE_S: the kernel counts in lots, and rings a little early.
 """
+
+ARMING_MAX = 4
+"""For how many at once an alarm is set."""
 
 Look = Callable[[str], Usage | None]
 Arm = Callable[[], int | None]
@@ -52,6 +56,8 @@ class Memory:
         self._on_memory: OnMemory = lambda instance, usage: None
         self._rounds: asyncio.Task[None] | None = None
         self._arming: set[asyncio.Task[None]] = set()
+        # Of its own: after a start of control there may be hundreds, and others use threads too.
+        self._threads = ThreadPoolExecutor(ARMING_MAX, thread_name_prefix="oriel-memory")
 
     def listen(self, on_memory: OnMemory) -> None:
         """Whom to tell."""
@@ -76,7 +82,7 @@ class Memory:
         arming.add_done_callback(self._arming.discard)
 
     async def _arm(self, instance: str, watched: _Watched, arm: Arm) -> None:
-        alarm = await asyncio.to_thread(arm)
+        alarm = await asyncio.get_running_loop().run_in_executor(self._threads, arm)
         if alarm is None:
             return
         if self._watched.get(instance) is not watched:

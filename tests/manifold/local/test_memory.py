@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable
 
 from oriel.manifold.launcher import MEMORY_TICK_S, Usage
@@ -110,6 +111,25 @@ def test_one_that_has_just_begun_is_not_looked_at_before_its_alarm_rings() -> No
         os.eventfd_write(alarm, 1)  # as one that grew before it was set does at once
         await asyncio.sleep(0.01)
         assert scene.told == [("a", 150)]
+
+    play(story)
+
+
+def test_who_else_needs_a_thread_does_not_wait_for_hundreds_of_alarms() -> None:
+    async def story(scene: Scene) -> None:
+        go_on = threading.Event()
+
+        def arm() -> None:
+            assert go_on.wait(10)
+
+        for number in range(200):
+            scene.taken[f"{number}"] = 50
+            scene.memory.watch(f"{number}", (QUOTA, END), arm)
+        try:
+            async with asyncio.timeout(5):
+                assert await asyncio.to_thread(lambda: "a turn") == "a turn"
+        finally:
+            go_on.set()
 
     play(story)
 
