@@ -228,7 +228,8 @@ def size(name: str) -> str:
 
 def dyno(it: Dyno, app_name: str, *, extended: bool = False) -> Json:
     """A running dyno."""
-    since = moment(it.since)
+    exactly = exact(it.since)
+    since = exactly[:19] + "Z"
     shown: Json = {
         "app": {"id": it.app_id, "name": app_name},
         "attach_url": None,
@@ -246,7 +247,7 @@ def dyno(it: Dyno, app_name: str, *, extended: bool = False) -> Json:
             "port": it.port,
             "reason": it.reason,
             "cause": it.cause.kept() if it.cause else None,
-            "since": exact(it.since),
+            "since": exactly,
             "serving": it.serving,
             "crashes": it.crashes,
             "next_try_at": exact(it.next_try_at) if it.next_try_at else None,
