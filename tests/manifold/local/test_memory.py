@@ -125,6 +125,7 @@ def test_who_else_needs_a_thread_does_not_wait_for_hundreds_of_alarms() -> None:
         for number in range(200):
             scene.taken[f"{number}"] = 50
             scene.memory.watch(f"{number}", (QUOTA, END), arm)
+        await scene.pass_s(0)  # all of them are at it
         try:
             async with asyncio.timeout(5):
                 assert await asyncio.to_thread(lambda: "a turn") == "a turn"
