@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,8 @@ WAITING_MAX = 1000
 
 GROUP_MAX = 64
 """How many writes are one commit at most."""
+
+_log = logging.getLogger(__name__)
 
 
 class Answer(Protocol):
@@ -134,8 +137,20 @@ class WriteLane:
                 jobs += [job] if job else []
             # Of one whose caller was cancelled before it began, nothing is done.
             if jobs := [each for each in jobs if not each.answer.cancelled()]:
-                self._carry_out(jobs)
-        self._last()
+                self._attempt(jobs)
+        try:
+            self._last()
+        except Exception:
+            _log.exception("the end of the database's writer went wrong")
+
+    def _attempt(self, jobs: Sequence[Job]) -> None:
+        try:
+            self._carry_out(jobs)
+        except BaseException as error:
+            # A mistake of our own must not end the thread: everybody would wait for ever.
+            for job in jobs:
+                job.error = job.error or error
+            tell_all(jobs)
 
 
 class ReadLane:

@@ -229,6 +229,21 @@ def test_one_that_is_called_off_while_it_waits_is_not_begun(database: Database) 
     assert database.read_now(texts) == ["a", "c"]
 
 
+def test_a_mistake_of_the_writers_own_is_an_answer_and_not_its_end(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(*told: object) -> None:
+        raise RuntimeError("a mistake")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(group, "carry_out", wrong)
+        for ask in (database.write_now, lambda work: asyncio.run(database.write(work))):
+            with pytest.raises(RuntimeError, match="a mistake"):
+                ask(posts("never"))
+    database.write_now(posts("after"))
+    assert database.read_now(texts) == ["after"]
+
+
 def test_readers_do_not_wait_for_a_group(database: Database) -> None:
     async def story() -> None:
         began, go_on = threading.Event(), threading.Event()
