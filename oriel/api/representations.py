@@ -7,7 +7,9 @@ no word for is under `oriel`. Pure: must not know requests.
 
 from __future__ import annotations
 
+import functools
 import math
+import re
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -32,6 +34,8 @@ Json = dict[str, Any]
 _NAMES = uuid.UUID("6f1c3f52-0f1e-4f1c-9d51-0a1c0d2b7a10")
 """The namespace of ids that Oriel needs for Heroku's sake only: they are made from names."""
 
+_DIGITS = re.compile("[0-9a-f]{32}")
+
 _THE_BEGINNING = datetime(2011, 5, 31, tzinfo=UTC)
 """When Cedar was announced: the age of what has always been there."""
 
@@ -46,12 +50,12 @@ def made_id(*names: str) -> str:
 
 def moment(at: datetime) -> str:
     """A time as Heroku writes it: UTC, whole seconds."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return at.astimezone(UTC).isoformat(timespec="seconds")[:-6] + "Z"
 
 
 def exact(at: datetime) -> str:
     """A time with all that is known of it."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def _named(kind: str, name: str) -> Json:
@@ -213,6 +217,7 @@ def formation(it: TypeScale) -> Json:
     }
 
 
+@functools.lru_cache(maxsize=64)
 def size(name: str) -> str:
     """A dyno size as Heroku shows it: `standard-1x` is Standard-1X."""
     return "-".join(
@@ -223,24 +228,26 @@ def size(name: str) -> str:
 
 def dyno(it: Dyno, app_name: str, *, extended: bool = False) -> Json:
     """A running dyno."""
+    exactly = exact(it.since)
+    since = exactly[:19] + "Z"
     shown: Json = {
         "app": {"id": it.app_id, "name": app_name},
         "attach_url": None,
         "command": it.command,
-        "created_at": moment(it.since),
+        "created_at": since,
         "id": _dashed(it.instance),
         "name": str(it.name),
         "release": {"version": it.release},
         "size": size(it.size),
         "state": it.state,
         "type": it.name.type,
-        "updated_at": moment(it.since),
+        "updated_at": since,
         "oriel": {
             "instance": it.instance,
             "port": it.port,
             "reason": it.reason,
             "cause": it.cause.kept() if it.cause else None,
-            "since": exact(it.since),
+            "since": exactly,
             "serving": it.serving,
             "crashes": it.crashes,
             "next_try_at": exact(it.next_try_at) if it.next_try_at else None,
@@ -277,10 +284,11 @@ def feature(it: AppFeature) -> Json:
 
 
 def _dashed(instance: str) -> str:
-    try:
-        return str(uuid.UUID(instance))
-    except ValueError:
+    """A UUID as text, of its digits; anything else as it is."""
+    if not _DIGITS.fullmatch(instance):
         return instance
+    parts = (instance[:8], instance[8:12], instance[12:16], instance[16:20], instance[20:])
+    return "-".join(parts)
 
 
 def account(it: Account) -> Json:

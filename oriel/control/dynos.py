@@ -79,8 +79,12 @@ async def snapshot(world: World, actor: Actor, app: str) -> Snapshot:
 
 async def dynos(world: World, actor: Actor, app: str) -> tuple[Dyno, ...]:
     """Every dyno of the app, by type and number."""
-    found = await access.app_of(world, actor, app)
-    return tuple(_with_loss(world, each) for each in world.conductor.dynos(found.id))
+    return shown(world, await access.app_of(world, actor, app))
+
+
+def shown(world: World, app: App) -> tuple[Dyno, ...]:
+    """The same of an app that its caller was let to."""
+    return tuple(_with_loss(world, each) for each in world.conductor.dynos(app.id))
 
 
 def _with_loss(world: World, dyno: Dyno) -> Dyno:
@@ -105,7 +109,7 @@ async def stop(world: World, actor: Actor, app: str, only: str) -> tuple[str, ..
 
 def web_of(world: World, app_id: str) -> list[Dyno]:
     """The app's web dynos."""
-    return [each for each in world.conductor.dynos(app_id) if each.name.type == "web"]
+    return list(world.conductor.dynos(app_id, "web"))
 
 
 def is_asleep(world: World, app_id: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -117,7 +118,7 @@ def route_table(
     sticky = settings.apps_with(conn, settings.SESSION_AFFINITY)
     for app in apps.all(conn):
         head = releases.head(conn, app.id)
-        web = [each for each in conductor.dynos(app.id) if each.name.type == "web" and each.serving]
+        web = [each for each in conductor.dynos(app.id, "web") if each.serving]
         scale = settings.quantities(conn, app.id).get("web")
         servers = tuple(
             Server(name=str(dyno.name), instance=dyno.instance, host=dyno.host, port=dyno.port)
@@ -166,8 +167,21 @@ def mode_of(
     return "none" if web and all(dyno.state == "down" for dyno in web) else "booting"
 
 
+_Seen = tuple[tuple[object, ...], ...]
+"""What the router's table says of an app's dynos."""
+
+
+def _seen(dynos: Iterable[Dyno]) -> _Seen:
+    return tuple(
+        (each.name, each.instance, each.host, each.port, each.state, each.serving, sleeps(each))
+        for each in dynos
+    )
+
+
 class Rerouter:
-    """Makes a new route table whenever something asked for one, merging storms."""
+    """Makes a new route table whenever something asked for one, merging storms. A dyno that changes
+    asks for none where no route changes by it: most dynos that start are no web dynos.
+    """
 
     def __init__(self, router: Router) -> None:
         """`start` gives it the world."""
@@ -175,9 +189,19 @@ class Rerouter:
         self._asked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
+        self._is_due = False
+        self._changed: set[str] = set()
+        self._seen: dict[str, _Seen] = {}
+        """By app; nothing of one that has none."""
 
     def ask(self) -> None:
-        """Something may have changed."""
+        """Something may have changed, here or in what the router has."""
+        self._is_due = True
+        self._asked.set()
+
+    def changed(self, app_id: str) -> None:
+        """The dynos of an app are not what they were."""
+        self._changed.add(app_id)
         self._asked.set()
 
     async def settled(self) -> None:
@@ -205,6 +229,8 @@ class Rerouter:
             await self._asked.wait()
             await world.clock.sleep(REROUTE_PAUSE_S)
             self._asked.clear()
+            if not self._look(world):
+                continue
             waiting, self._waiting = self._waiting, []
             try:
                 table = await world.db.read(lambda conn: routes(conn, world))
@@ -216,4 +242,16 @@ class Rerouter:
                 _log.exception("routes could not be brought up to date; trying again")
                 self._waiting += [told for told in waiting if not told.done()]
                 await world.clock.sleep(1.0)
-                self._asked.set()
+                self.ask()
+
+    def _look(self, world: World) -> bool:
+        """Whether a table is to be made: one was asked for, or web dynos are others by now."""
+        is_due, self._is_due = self._is_due, False
+        changed, self._changed = self._changed, set()
+        for app_id in changed:
+            seen = _seen(world.conductor.dynos(app_id, "web"))
+            is_due |= seen != self._seen.get(app_id, ())
+            self._seen[app_id] = seen
+            if not seen:
+                del self._seen[app_id]
+        return is_due

@@ -140,6 +140,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
         )
         rerouter = running.Rerouter(router)
         holders = Holders(layout.up_socket, logplex)
+        stack.callback(holders.close)
         launcher = LocalLauncher(
             data, sandboxes, holders.hold, holders.release, clock, spares_max=kept.spares
         )
@@ -147,7 +148,7 @@ async def world_of(data: Path, kept: house_settings.Settings, clock: Clock) -> A
             launcher=launcher,
             db=db,
             clock=clock,
-            changed=lambda app_id: rerouter.ask(),
+            changed=rerouter.changed,
             before_stop=lambda app_id: rerouter.settled(),
             drained=lambda app_id, name, instance: router.drained(app_id, f"{name}:{instance[:8]}"),
         )

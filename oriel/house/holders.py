@@ -18,6 +18,8 @@ from oriel.logplex.client import Logplex
 
 ASK_TIMEOUT_S = 1.0
 
+_Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 _log = logging.getLogger("oriel.house.holders")
 
 
@@ -27,6 +29,8 @@ class Holders:
     def __init__(self, up_socket: Path, logplex: Logplex) -> None:
         """Ask through `up_socket` and logplex's client."""
         self._up_socket = up_socket
+        self._up: _Streams | None = None
+        self._turn = asyncio.Lock()
         self._logplex = logplex
 
     async def hold(self, instance: str) -> None:
@@ -45,15 +49,39 @@ class Holders:
             _best("logplex", self._logplex.drain(instance)),
         )
 
+    def close(self) -> None:
+        """Hang up; whoever asks again connects again."""
+        if self._up is not None:
+            self._up[1].close()
+            self._up = None
+
     async def _ask_up(self, op: str, instance: str) -> None:
-        reader, writer = await asyncio.open_unix_connection(self._up_socket)
-        try:
-            writer.write(json.dumps({"op": op, "instance": instance}).encode() + b"\n")
-            answer = json.loads(await reader.readline() or b"{}")
-        finally:
-            writer.close()
+        """Ask `oriel up` on the one connection that there is; it may have been started again since,
+        so that one which answers nothing is left for a fresh one, once.
+        """
+        request = json.dumps({"op": op, "instance": instance}).encode() + b"\n"
+        async with self._turn:
+            was_open = self._up is not None
+            line = await self._exchange(request)
+            if not line and was_open:
+                line = await self._exchange(request)
+        answer = json.loads(line or b"{}")
         if not answer.get("ok"):
             raise faults.Unavailable(str(answer.get("message", "it did not answer")))
+
+    async def _exchange(self, request: bytes) -> bytes:
+        """The answer's line; empty where the other side has hung up."""
+        reader, writer = self._up or await asyncio.open_unix_connection(self._up_socket)
+        self._up, line = (reader, writer), b""
+        try:
+            writer.write(request)
+            line = await reader.readline()
+        except ConnectionError:
+            return b""
+        finally:
+            if not line.endswith(b"\n"):  # also when cancelled: what may yet come is nobody's
+                self.close()
+        return line
 
 
 async def _best(who: str, ask: Coroutine[Any, Any, object]) -> None:

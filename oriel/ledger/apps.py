@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, or_, select, text, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, text, update
 
 from oriel.faults import Conflict, Invalid, NotFound
 from oriel.ledger.tables import apps
@@ -21,6 +21,7 @@ STACK = "oriel-1"
 
 _app_insert = insert(apps)
 _apps_present = select(apps).where(apps.c.destroyed_at.is_(None))
+_named = _apps_present.where(or_(apps.c.name == bindparam("text"), apps.c.id == bindparam("text")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def by_name_or_id(conn: Connection, text: str) -> App:
     # A name from a URL may hold what no database takes, such as NUL.
     if not text.isprintable():
         raise NotFound("Couldn't find that app.", resource="app")
-    rows = conn.execute(_apps_present.where(or_(apps.c.name == text, apps.c.id == text))).all()
+    rows = conn.execute(_named, {"text": text}).all()
     if not rows:
         raise NotFound("Couldn't find that app.", resource="app")
     return _app(next((row for row in rows if row.name == text), rows[0]))

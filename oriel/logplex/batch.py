@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from oriel.logplex import wire
-from oriel.logplex.cursor import FIRST, Position
+from oriel.logplex.parts import FIRST, Position
 
 
 @dataclass(frozen=True)

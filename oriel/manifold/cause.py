@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, Literal, get_args
 
 from oriel.sandbox.confinement import Exit
@@ -115,8 +116,8 @@ class Cause:
     def kept(self) -> dict[str, Any]:
         """As JSON for the record: what is set."""
         # Not `asdict`, which copies deeply: `ps` asks each dyno for this.
-        values = {key: getattr(self, key) for key in self.__slots__}
-        fields = {key: value for key, value in values.items() if value not in (None, "")}
+        values = zip(self.__slots__, _values(self), strict=True)
+        fields = {key: value for key, value in values if value is not None and value != ""}
         if self.first:
             fields["first"] = self.first.kept()
         if self.statuses is not None:
@@ -135,6 +136,9 @@ class Cause:
         if "first" in fields:
             fields["first"] = cls.from_kept(fields["first"])
         return cls(**fields)
+
+
+_values = attrgetter(*Cause.__slots__)
 
 
 def _status(cause: Cause) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
 from datetime import timedelta
+from operator import attrgetter
 from typing import Any
 
 from oriel.clock import Clock
@@ -230,21 +231,29 @@ class Conductor:
         self._notify(app_id)
         return count
 
-    def dynos(self, app_id: str) -> tuple[Dyno, ...]:
-        """Every dyno of an app as `ps` shows it, by type, number and release."""
+    def dynos(self, app_id: str, only: str | None = None) -> tuple[Dyno, ...]:
+        """Every dyno of an app, or of a type, as `ps` shows it, by type, number and release."""
         app = self._seats.apps.get(app_id)
         if app is None:
             return ()
-        shown = [self._shown(slot, slot.instance) for slot in app.slots.values() if slot.instance]
+
+        def show(slots: Iterable[Slot]) -> list[Dyno]:
+            mine = [each for each in slots if only in (None, each.name.type)]
+            return [self._shown(each, each.instance) for each in mine if each.instance]
+
+        shown = show(app.slots.values())
         if app.rising:
-            slots = app.rising.slots.values()
-            rising = [self._shown(slot, slot.instance) for slot in slots if slot.instance]
+            rising = show(app.rising.slots.values())
             shown += [replace(each, serving=False) for each in rising]
-        shown += [each.dyno() for each in app.once if not each.has_ended]
-        return tuple(sorted(shown, key=lambda dyno: (dyno.name, dyno.release)))
+        once = [each for each in app.once if only in (None, each.spec.type)]
+        shown += [each.dyno() for each in once if not each.has_ended]
+        order = attrgetter("name.type", "name.number", "release")
+        return tuple(sorted(shown, key=order))
 
     def _shown(self, slot: Slot, instance: Instance) -> Dyno:
-        dyno = replace(instance.dyno(), crashes=slot.crashes)
+        dyno = instance.dyno()
+        if slot.crashes:
+            dyno = replace(dyno, crashes=slot.crashes)
         if not slot.retry:
             return dyno
         left_s = max(0.0, slot.retry_at_s - self._clock.monotonic_s())

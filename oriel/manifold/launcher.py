@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -50,10 +50,9 @@ class LaunchSpec:
 
     def identity(self) -> dict[str, Any]:
         """What `identity.json` says of it: all but the environment."""
-        fields = asdict(self)
-        del fields["env"]
+        # Not `asdict`, which copies deeply.
         return {
-            **fields,
+            **{key: getattr(self, key) for key in self.__slots__ if key != "env"},
             "version": IDENTITY_VERSION,
             "name": str(self.name),
             "slug": str(self.slug),

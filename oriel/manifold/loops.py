@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 
 from oriel.manifold.cause import Cause
 from oriel.manifold.launcher import LaunchSpec
@@ -30,6 +30,9 @@ TOLD_EVERY = timedelta(hours=1)
 """How often a loop that goes on is summed up."""
 
 _loops = crash_loops.c
+_row_of = select(crash_loops).where(
+    (_loops.app_id == bindparam("app")) & (_loops.name == bindparam("dyno"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +170,8 @@ def counted(conn: Connection, app_id: str) -> dict[str, int]:
 
 
 def _row(conn: Connection, spec: LaunchSpec) -> Row[Any] | None:
-    return conn.execute(select(crash_loops).where(_of(spec))).one_or_none()
+    named = {"app": spec.app_id, "dyno": str(spec.name)}
+    return conn.execute(_row_of, named).one_or_none()
 
 
 def _of(spec: LaunchSpec) -> Any:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from oriel.faults import Conflict, NotFound
 from oriel.people import accounts, tables
 from oriel.people.accounts import Account
 
 _memberships = tables.memberships
+_role = select(_memberships.c.role).where(
+    _memberships.c.app_id == bindparam("app"), _memberships.c.account_id == bindparam("account")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,4 @@ def apps_of(conn: Connection, account_id: str) -> set[str]:
 
 def may(conn: Connection, account_id: str, app_id: str) -> bool:
     """Whether the account works on the app. The installation's owner is nothing special here."""
-    statement = select(_memberships.c.role).where(
-        _memberships.c.app_id == app_id, _memberships.c.account_id == account_id
-    )
-    return conn.execute(statement).first() is not None
+    return conn.execute(_role, {"app": app_id, "account": account_id}).first() is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Update, insert, or_, select, update
+from sqlalchemy import Connection, Row, Update, bindparam, insert, or_, select, update
 
 from oriel.clock import new_id, new_secret
 from oriel.faults import NotFound
@@ -66,13 +66,7 @@ def mint(
 
 def resolve(conn: Connection, secret: str, now: datetime) -> tuple[Account, Token] | None:
     """Whose token this is; None when it is not known, revoked, or its time is over."""
-    statement = (
-        select(tables.accounts, *_columns("token_"))
-        .join(_tokens, _tokens.c.account_id == tables.accounts.c.id)
-        .where(_tokens.c.secret_hash == hash_secret(secret), *_valid(now))
-        .where(tables.accounts.c.removed_at.is_(None))
-    )
-    row = conn.execute(statement).first()
+    row = conn.execute(_resolution, {"hash": hash_secret(secret), "now": now}).first()
     return (account(row), _token(row, "token_")) if row is not None else None
 
 
@@ -125,11 +119,6 @@ def _of(account_id: str) -> tuple[Any, ...]:
     return (_tokens.c.account_id == account_id, _tokens.c.revoked_at.is_(None))
 
 
-def _valid(now: datetime) -> tuple[Any, ...]:
-    in_time = or_(_tokens.c.expires_at.is_(None), _tokens.c.expires_at > now)
-    return (_tokens.c.revoked_at.is_(None), in_time)
-
-
 def _revocation(now: datetime) -> Update:
     return update(_tokens).values(revoked_at=now)
 
@@ -145,3 +134,14 @@ def _token(row: Row[Any], label: str = "") -> Token:
 
 def _missing() -> NotFound:
     return NotFound("Couldn't find that authorization.", resource="authorization")
+
+
+# Made once: each call to the API asks this.
+_resolution = (
+    select(tables.accounts, *_columns("token_"))
+    .join(_tokens, _tokens.c.account_id == tables.accounts.c.id)
+    .where(_tokens.c.secret_hash == bindparam("hash"))
+    .where(_tokens.c.revoked_at.is_(None))
+    .where(or_(_tokens.c.expires_at.is_(None), _tokens.c.expires_at > bindparam("now")))
+    .where(tables.accounts.c.removed_at.is_(None))
+)

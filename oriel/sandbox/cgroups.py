@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,8 @@ class Cgroups:
         """A fresh group; raises OSError."""
         group = self.group(name)
         for place in group.places.values():
-            place.mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(place)
         group.bound(bounds)
         return group
 
@@ -149,9 +150,10 @@ class Group:
             return _table(memory / name).get("oom_kill", 0) > 0
         return False
 
-    def alarm(self, levels: Iterable[int]) -> int | None:
+    def alarm(self, levels: Sequence[int]) -> int | None:
         """A descriptor that becomes readable when its memory grows beyond one of the levels, in
-        bytes; None where the kernel cannot tell (the second version can only slow a group down).
+        bytes, or is beyond one already; None where the kernel cannot tell (the second version can
+        only slow a group down).
         """
         memory = self.places.get("memory")
         if self._version == 2 or memory is None:
@@ -164,7 +166,10 @@ class Group:
             usage = os.open(memory / name, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 for level in levels:
-                    linux.write(memory / "cgroup.event_control", f"{event} {usage} {level}")
+                    linux.write(f"{memory}/cgroup.event_control", f"{event} {usage} {level}")
+                # The kernel tells only of what goes beyond a level from now on.
+                if int(os.pread(usage, 32, 0)) > min(levels):
+                    os.eventfd_write(event, 1)
             finally:
                 os.close(usage)
         except OSError:

@@ -122,7 +122,7 @@ class Confined:
         return usage.listening(pid, self._inside(), own_network=own)
 
     def alarm(self, levels: tuple[int, ...]) -> int | None:
-        """A descriptor that becomes readable when it grows beyond a level; None where none can."""
+        """A descriptor that becomes readable when it is beyond a level; None where none can."""
         return self._group.alarm(levels) if self._group is not None else None
 
     async def wait(self) -> Exit:

@@ -202,7 +202,7 @@ class Sandboxes:
         name: str,
     ) -> Confined:
         gate, opener = os.pipe2(os.O_CLOEXEC)
-        foresee(self._cgroups)
+        foresee(self._cgroups if len(self._launching) == 1 else None)
         try:
             told = await self._ask(request, (*streams, gate), status_path)
             if not told:

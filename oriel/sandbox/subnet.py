@@ -8,6 +8,7 @@ to its own `eth0`, and no bridge lies between them: the kernel routes, and the r
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 from collections.abc import Iterable
@@ -43,8 +44,7 @@ class Subnet:
     @property
     def network(self) -> ipaddress.IPv4Network:
         """All of its addresses."""
-        first = int(POOL.network_address) + (self.number << (32 - PREFIX))
-        return ipaddress.IPv4Network((first, PREFIX))
+        return _of_number(self.number)
 
     @property
     def gateway(self) -> str:
@@ -134,6 +134,12 @@ def choose(seed: str, routes: Iterable[tuple[str, int]], taken: Iterable[int]) -
 def clashes(subnet: Subnet, routes: Iterable[tuple[str, int]]) -> bool:
     """Whether a route of the machine leads into it."""
     return any(subnet.network.overlaps(_network(*route)) for route in routes)
+
+
+@functools.lru_cache(maxsize=4)
+def _of_number(number: int) -> ipaddress.IPv4Network:
+    first = int(POOL.network_address) + (number << (32 - PREFIX))
+    return ipaddress.IPv4Network((first, PREFIX))
 
 
 def _network(address: str, length: int) -> ipaddress.IPv4Network:

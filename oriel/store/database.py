@@ -1,6 +1,7 @@
 """Owns the connections: one writer in a thread of its own, a few readers, one Oriel per database.
 
-Writes are serial and each is one transaction; a read sees one moment. Must not know any table.
+Writes are serial and each is a transaction, committed together with those that wait beside it; a
+read sees one moment. Must not know any table.
 """
 
 from __future__ import annotations
@@ -8,35 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import URL, Connection, make_url, text
-from sqlalchemy.exc import (
-    ArgumentError,
-    DatabaseError,
-    DBAPIError,
-    InterfaceError,
-    OperationalError,
-)
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from oriel.clock import Clock
-from oriel.faults import Invalid, Unavailable
-from oriel.store import engines, migrations
+from oriel.faults import Invalid
+from oriel.store import engines, group, migrations
+from oriel.store.lanes import Job, ReadLane, WriteLane, tell_all
 from oriel.store.lock import FileLock, give_session_lock_back, take_session_lock
-from oriel.store.outbox import POSTED
+from oriel.store.trouble import as_faults
 
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 READERS = 4
-WAITING_MAX = 1000
-"""How much work may wait in a lane before more is refused."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,15 +38,16 @@ class Database:
     on_outbox: Callable[[], object] | None
     """Called from the writer thread after the commit of a transaction that posted a line."""
 
-    def __init__(self, url: URL, lock: FileLock | None) -> None:
+    def __init__(self, url: URL, lock: FileLock | None, clock: Clock) -> None:
         """Use `open`, which also takes the lock and migrates."""
         self.on_outbox = None
         self._lock = lock
+        self._clock = clock
         self._write_engine = engines.writer(url)
         self._read_engine = engines.reader(url, READERS)
         self._writing: Connection | None = None
-        self._write_lane = _Lane("oriel-writer", 1)
-        self._read_lane = _Lane("oriel-reader", READERS)
+        self._write_lane = WriteLane("oriel-writer", self._carry_out)
+        self._read_lane = ReadLane("oriel-reader", READERS)
 
     @classmethod
     def open(cls, url: str, clock: Clock) -> Database:
@@ -70,7 +62,7 @@ class Database:
             lock = FileLock(path.with_name(path.name + ".lock"), clock.wall())
             # SQLite would make it readable for everyone; the -wal and -shm files take its mode.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        database = cls(parsed, lock)
+        database = cls(parsed, lock, clock)
         try:
             database.write_now(migrations.upgrade)
         except BaseException:
@@ -79,11 +71,16 @@ class Database:
         return database
 
     async def write(self, work: Work[T]) -> T:
-        """Run `work` in a transaction of its own, after all that were asked for before it.
+        """Run `work` as a transaction of its own, after all that were asked for before it; comes
+        back when it is committed.
 
-        When the caller is cancelled, work that has begun is still carried out and committed.
+        `work` changes nothing but the database: it may be carried out a second time, when the
+        first was undone. When the caller is cancelled, work that has begun is still committed.
         """
-        return await asyncio.wrap_future(self._write_lane.submit(lambda: self._write(work)))
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+        self._write_lane.submit(Job(work, answer, loop))
+        return await answer
 
     async def read(self, work: Work[T]) -> T:
         """Run `work` beside other reads; it sees the database as of one moment."""
@@ -91,7 +88,9 @@ class Database:
 
     def write_now(self, work: Work[T]) -> T:
         """As `write`, blocking: for start-up and tests. Never from inside another `work`."""
-        return self._write_lane.submit(lambda: self._write(work)).result()
+        answer: Future[T] = Future()
+        self._write_lane.submit(Job(work, answer, None))
+        return answer.result()
 
     def read_now(self, work: Work[T]) -> T:
         """As `read`, blocking."""
@@ -107,22 +106,35 @@ class Database:
             self._lock.close()
             self._lock = None
 
-    def _write(self, work: Work[T]) -> T:
-        with _faults():
-            conn = self._writer()
-            conn.info.pop(POSTED, None)
-            with conn.begin():
-                result = work(conn)
-            posted = conn.info.pop(POSTED, False)
-        if posted and self.on_outbox:
-            try:
-                self.on_outbox()
-            except Exception:  # the change is committed: no listener may turn it into a failure
-                _log.exception("the outbox's listener failed")
-        return result
+    def _carry_out(self, jobs: Sequence[Job]) -> None:
+        """All of these writes, in as few commits as may be, each answered behind its own. Only in
+        the writer thread.
+        """
+        while jobs:
+            count, posted = self._commit(jobs)
+            if posted and self.on_outbox:
+                try:
+                    self.on_outbox()
+                except Exception:  # it is committed: no listener may turn it into a failure
+                    _log.exception("the outbox's listener failed")
+            tell_all(jobs[:count])
+            jobs = jobs[count:]
+
+    def _commit(self, jobs: Sequence[Job]) -> tuple[int, bool]:
+        """One commit of the first of these writes; how many, and whether a line was posted."""
+        try:
+            with as_faults():
+                conn = self._writer()
+        except BaseException as error:
+            for job in jobs:
+                job.error = error
+            return len(jobs), False
+        made = group.carry_out(conn, jobs, self._clock.monotonic_s)
+        posted = [self._commit([job])[1] for job in made.again]
+        return made.begun, any((made.posted, *posted))
 
     def _read(self, work: Work[T]) -> T:
-        with _faults(), self._read_engine.connect() as conn, conn.begin():
+        with as_faults(), self._read_engine.connect() as conn, conn.begin():
             return work(conn)
 
     def _writer(self) -> Connection:
@@ -150,37 +162,6 @@ class Database:
             # Really closed, not kept in the pool: PostgreSQL's lock ends with the session.
             conn.invalidate()
             conn.close()
-
-
-class _Lane:
-    """Some threads and a bounded queue before them."""
-
-    def __init__(self, name: str, threads: int) -> None:
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._room = threading.BoundedSemaphore(WAITING_MAX)
-
-    def submit(self, work: Callable[[], T]) -> Future[T]:
-        """Queue `work`; raises Unavailable when the queue is full or closed."""
-        if not self._room.acquire(blocking=False):
-            raise Unavailable(
-                "Too much is waiting for the database.", hint="Try again in a moment."
-            )
-        try:
-            future = self._pool.submit(work)
-        except RuntimeError:
-            self._room.release()
-            raise Unavailable("The database is closed: Oriel is stopping.") from None
-        future.add_done_callback(lambda _: self._room.release())
-        return future
-
-    def close(self, last: Callable[[], None] | None = None) -> None:
-        """Finish what is queued, then run `last` in a thread of the lane, and end."""
-        if last:
-            try:
-                self._pool.submit(last)
-            except RuntimeError:
-                return
-        self._pool.shutdown(wait=True)
 
 
 def _parse(url: str) -> URL:
@@ -212,29 +193,3 @@ def _alive(conn: Connection) -> bool:
     except DBAPIError:
         return False
     return True
-
-
-def _away(error: DBAPIError) -> bool:
-    """Whether the database itself is at fault, not the statement."""
-    if isinstance(error, OperationalError):
-        # SQLite calls a wrong statement operational too; its code for that is 1.
-        return getattr(error.orig, "sqlite_errorcode", 0) & 0xFF != 1
-    # SQLite's way to say that the file is damaged or no database.
-    return type(error) in (DatabaseError, InterfaceError)
-
-
-@contextmanager
-def _faults() -> Iterator[None]:
-    """Turn a database that is away, full, locked or damaged into Unavailable."""
-    try:
-        yield
-    except PoolTimeout:
-        raise Unavailable("Every reader of the database is busy.", hint="Try again.") from None
-    except (DatabaseError, InterfaceError) as error:
-        if not _away(error):
-            raise
-        why = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no answer"
-        raise Unavailable(
-            f"The database cannot be used: {why}.",
-            hint="Check its disk, its permissions and whether it runs; then try again.",
-        ) from error

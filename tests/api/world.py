@@ -66,7 +66,7 @@ class Conductor:
         dynos = [each for each in self.dynos(app_id) if only in (None, str(each.name))]
         return {each.instance: self.takes for each in dynos}
 
-    def dynos(self, app_id: str) -> tuple[Dyno, ...]:
+    def dynos(self, app_id: str, only: str | None = None) -> tuple[Dyno, ...]:
         wish = self.wishes.get(app_id)
         if wish is None:
             return ()
@@ -86,6 +86,7 @@ class Conductor:
             )
             for index, (type_, process) in enumerate(sorted(wish.processes.items()), 1)
             for number in range(1, process.quantity + 1)
+            if only in (None, type_)
         )
 
     async def restart(self, app_id: str, only: str | None, by: Actor) -> int:

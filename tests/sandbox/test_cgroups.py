@@ -1,13 +1,18 @@
-"""A control group's limits and figures: the second version, over plain files."""
+"""A control group: the second version over plain files, the first as the kernel has it."""
 
 from __future__ import annotations
 
+import os
+import select
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from oriel.sandbox import cgroups
 from oriel.sandbox.cgroups import Bounds, Cgroups, Group, Used
+from oriel.sandbox.delegation import open_cgroups
 
 WHOLE = Bounds(memory_bytes=100 << 20, processes=256, cpu_weight=200)
 FILES = ("pids.max", "cpu.weight", "memory.max", "memory.swap.max", "memory.oom.group")
@@ -60,3 +65,37 @@ def test_a_kernel_that_lacks_a_file_has_the_others(second: Group) -> None:
     second.bound(WHOLE)
     assert (second.places["memory"] / "memory.oom.group").read_text() == "1"
     assert not (second.places["memory"] / "memory.swap.max").exists()
+
+
+GROW = """
+import sys
+sys.stdin.readline()
+taken = bytearray(32 * 1024 * 1024)
+print("grown", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.real
+def test_an_alarm_tells_of_what_is_beyond_its_level_already(tmp_path: Path) -> None:
+    mine = open_cgroups(tmp_path)
+    if mine is None or mine.version != 1:
+        pytest.skip("there are no control groups that tell")
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", GROW], stdin=pipe, stdout=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        group = mine.make("grown", Bounds(None, None))
+        group.enter(process.pid)
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == b"grown\n"
+        few, many = 16 * 1024 * 1024, 1024 * 1024 * 1024
+        for levels, rings in (((few, many), True), ((many, 2 * many), False)):
+            alarm = group.alarm(levels)
+            assert alarm is not None
+            assert bool(select.select([alarm], [], [], 0)[0]) == rings
+            os.close(alarm)
+        process.stdin.close()
+    group.remove()
+    mine.close()

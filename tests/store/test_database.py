@@ -16,7 +16,7 @@ from sqlalchemy import Connection, make_url, text
 
 from oriel.clock import SystemClock
 from oriel.faults import Conflict, Invalid, Unavailable
-from oriel.store import Database, Line, outbox
+from oriel.store import Database, Line, lanes, outbox
 from oriel.store import database as module
 
 CLOCK = SystemClock()
@@ -142,9 +142,9 @@ def test_a_cancelled_write_that_began_is_carried_out(database: Database) -> None
     assert database.write_now(texts) == ["hello"]
 
 
-def test_the_queue_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_queue_of_reads_is_bounded() -> None:
     go_on = threading.Event()
-    lane = module._Lane("small", 1)
+    lane = lanes.ReadLane("small", 1)
     lane._room = threading.BoundedSemaphore(2)
     first, second = lane.submit(go_on.wait), lane.submit(lambda: 2)
     with pytest.raises(Unavailable, match="Too much is waiting"):
@@ -155,6 +155,32 @@ def test_the_queue_is_bounded(database: Database, monkeypatch: pytest.MonkeyPatc
     lane.close()
     with pytest.raises(Unavailable, match="closed"):
         lane.submit(lambda: 5)
+
+
+def test_the_queue_of_writes_is_bounded(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "WAITING_MAX", 2)
+    began, go_on = threading.Event(), threading.Event()
+
+    def hold(conn: Connection) -> bool:
+        began.set()
+        return go_on.wait(10)
+
+    async def story() -> list[object]:
+        first = asyncio.ensure_future(database.write(hold))
+        assert await asyncio.to_thread(began.wait, 10)
+        waiting = [asyncio.ensure_future(database.write(lambda conn, n=n: n)) for n in (2, 3)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match="Too much is waiting"):
+            await database.write(lambda conn: 4)
+        go_on.set()
+        return [*await asyncio.gather(first, *waiting), await database.write(lambda conn: 5)]
+
+    assert asyncio.run(story()) == [True, 2, 3, 5]
+    database.close()
+    with pytest.raises(Unavailable, match="closed"):
+        database.write_now(lambda conn: 6)
 
 
 def test_a_second_oriel_is_refused_and_told_by_whom(database: Database, url: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from sqlalchemy.exc import DBAPIError
 
 from oriel.clock import SystemClock
 from oriel.faults import Conflict
-from oriel.store import Database, metadata
+from oriel.store import Database, metadata, migrations
 from tests.postgres import BOTH, server
 
 ROOMS = ("store.outbox", "people.tables", "ledger.tables", "manifold.tables", "builder.tables")
@@ -124,6 +126,24 @@ def test_opening_again_changes_nothing(database: Database, url: str) -> None:
     again = Database.open(url, SystemClock())
     assert again.read_now(lambda conn: _shape(inspect(conn))) == before
     again.close()
+
+
+def test_what_needs_no_step_is_opened_without_what_makes_them(database: Database, url: str) -> None:
+    """Control, started again after a kill, is waited for."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    assert migrations.newest() == ScriptDirectory.from_config(config).get_current_head()
+    assert database.read_now(migrations.shape) == migrations.newest()
+    database.close()
+    opens = (
+        "import sys; from oriel.clock import SystemClock; from oriel.store import Database;"
+        "Database.open(sys.argv[1], SystemClock()).close(); print('alembic' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", opens, url], capture_output=True, text=True)
+    assert said.stdout == "False\n", said.stderr
 
 
 def test_a_database_of_a_newer_oriel_is_refused(database: Database, url: str) -> None:

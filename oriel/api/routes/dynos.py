@@ -30,7 +30,7 @@ async def show_all(call: Call) -> Response:
         past = await history.at(call.world, call.actor, app.id, at)
         shown = [representations.dyno(each, app.name, extended=extended) for each in past.dynos]
         return reply(shown, headers={AT_HEADER: representations.exact(past.at)})
-    found = await dynos.dynos(call.world, call.actor, app.id)
+    found = dynos.shown(call.world, app)
     shown = [representations.dyno(each, app.name, extended=extended) for each in found]
     if call.flag("usage"):
         shown = portraits.used(shown, await card.loads(call.world, app.id))
@@ -41,7 +41,7 @@ async def show(call: Call) -> Response:
     """One dyno, by name or id."""
     app = await access.app_of(call.world, call.actor, call.path("app"))
     named = call.path("dyno")
-    for each in await dynos.dynos(call.world, call.actor, app.id):
+    for each in dynos.shown(call.world, app):
         shown = representations.dyno(each, app.name)
         if named in (shown["name"], shown["id"], each.instance):
             return reply(shown)

@@ -226,11 +226,11 @@ class LocalLauncher:
 
         confined.when_ended(ended)
 
-    def _watch_memory(self, spec: LaunchSpec, here: _Here) -> None:
+    def _watch_memory(self, spec: LaunchSpec, here: _Here, *, fresh: bool = True) -> None:
         confined, size = here.confined, sizes.of(spec.size)
         assert confined is not None  # noqa: S101
         levels = (size.quota_bytes, size.hard_bytes)
-        self._memory.watch(spec.instance, levels, lambda: confined.alarm(levels))
+        self._memory.watch(spec.instance, levels, lambda: confined.alarm(levels), fresh=fresh)
 
     async def terminate(self, instance: str) -> None:
         """SIGTERM to all of its processes."""
@@ -307,7 +307,7 @@ class LocalLauncher:
             if each.exit is None:
                 here = self._here[each.spec.instance]
                 self._watch(each.spec, here)
-                self._watch_memory(each.spec, here)
+                self._watch_memory(each.spec, here, fresh=False)
         self._sandboxes.sweep({*(each.spec.instance for each in found), *(p.name for p in waiting)})
         if waiting:
             work = remains.clear(self._sandboxes, self._clock, sorted(waiting), self.clean)

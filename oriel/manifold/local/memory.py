@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from oriel.clock import Clock
@@ -22,6 +23,9 @@ SOON_S = SAMPLE_S / 64
 """When one is looked at again whose alarm rang; then after twice that time, and so on until it is
 SAMPLE_S: the kernel counts in lots, and rings a little early.
 """
+
+ARMING_MAX = 4
+"""For how many at once an alarm is set."""
 
 Look = Callable[[str], Usage | None]
 Arm = Callable[[], int | None]
@@ -52,27 +56,33 @@ class Memory:
         self._on_memory: OnMemory = lambda instance, usage: None
         self._rounds: asyncio.Task[None] | None = None
         self._arming: set[asyncio.Task[None]] = set()
+        # Of its own: after a start of control there may be hundreds, and others use threads too.
+        self._threads = ThreadPoolExecutor(ARMING_MAX, thread_name_prefix="oriel-memory")
 
     def listen(self, on_memory: OnMemory) -> None:
         """Whom to tell."""
         self._on_memory = on_memory
 
-    def watch(self, instance: str, levels: tuple[int, ...], arm: Arm) -> None:
-        """Begin with one: it is told of when it grows beyond a level (in bytes; the lowest is its
-        quota), and each tick while it is. `arm` gives a descriptor, taken over, that becomes
-        readable when it grows, or None where nobody can tell. It may take its time, in a thread:
-        the kernel lets one wait for some hundredths of a second.
+    def watch(
+        self, instance: str, levels: tuple[int, ...], arm: Arm, *, fresh: bool = False
+    ) -> None:
+        """Begin with one: it is told of when it is or grows beyond a level (in bytes; the lowest is
+        its quota), and each tick while it is. `arm` gives a descriptor, taken over, that becomes
+        readable then, or None where nobody can tell. It may take its time, in a thread: the kernel
+        lets one wait for some hundredths of a second. A `fresh` one has just begun, and need not be
+        looked at until it has grown.
         """
         self.forget(instance)
         self._watched[instance] = watched = _Watched(levels)
-        self._check(instance)  # one that was found may be over already: no alarm rings for it
+        if not fresh:
+            self._check(instance)
         self._go_round()
         arming = asyncio.create_task(self._arm(instance, watched, arm))
         self._arming.add(arming)
         arming.add_done_callback(self._arming.discard)
 
     async def _arm(self, instance: str, watched: _Watched, arm: Arm) -> None:
-        alarm = await asyncio.to_thread(arm)
+        alarm = await asyncio.get_running_loop().run_in_executor(self._threads, arm)
         if alarm is None:
             return
         if self._watched.get(instance) is not watched:
@@ -80,7 +90,6 @@ class Memory:
             return
         watched.alarm = alarm
         asyncio.get_running_loop().add_reader(alarm, self._rang, instance, alarm)
-        self._check(instance)  # it may have grown before the alarm was set
 
     def forget(self, instance: str) -> None:
         """It has ended."""

@@ -10,7 +10,6 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from oriel.manifold.launcher import Launched, LaunchSpec
@@ -22,16 +21,18 @@ def make(place: Path, spec: LaunchSpec, at: Launched, *marks: str) -> None:
     """The directory, with what says whose it is, and the FIFO for what it says. What `marks` it is
     there before all else.
     """
-    place.mkdir(parents=True, mode=0o700)
+    os.makedirs(place, mode=0o700)
     for mark in marks:
         (place / mark).touch()
-    write(place / "identity.json", {**spec.identity(), **asdict(at)})
-    os.mkfifo(place / "out", 0o600)
+    reached = {"host": at.host, "port": at.port, "fronted": at.fronted}
+    write(place / "identity.json", {**spec.identity(), **reached})
+    fifo = f"{place}/out"
+    os.mkfifo(fifo, 0o600)
     if os.geteuid() == 0:
         # An app that opens /dev/stdout anew may write to it, and not read its own log back:
         # by its group, since an owner could change the mode.
-        os.chown(place / "out", 0, spec.uid)
-        os.chmod(place / "out", 0o620)
+        os.chown(fifo, 0, spec.uid)
+        os.chmod(fifo, 0o620)
 
 
 def remove(place: Path) -> None:
@@ -64,7 +65,7 @@ def read_profile(slug: Path) -> bytes:
     """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        directory = os.open(slug / ".oriel", flags | os.O_DIRECTORY)
+        directory = os.open(f"{slug}/.oriel", flags | os.O_DIRECTORY)
     except OSError:
         return b""
     try:
@@ -78,7 +79,7 @@ def read_profile(slug: Path) -> bytes:
 
 def is_profiled(slug: Path) -> bool:
     """Whether a shell finds something in it to read before a command runs."""
-    return any(os.path.lexists(slug / name) for name in (".profile", ".profile.d"))
+    return any(os.path.lexists(f"{slug}/{name}") for name in (".profile", ".profile.d"))
 
 
 def open_fifo(path: Path, how: int) -> int:
@@ -100,8 +101,9 @@ def identity(place: Path, host: str) -> tuple[LaunchSpec, Launched]:
 
 def write(path: Path, value: object) -> None:
     """A file of JSON, whole or not at all."""
-    draft = path.with_name(path.name + ".new")
-    draft.write_text(json.dumps(value))
+    draft = f"{path}.new"
+    with open(draft, "wb") as file:
+        file.write(json.dumps(value).encode())
     os.replace(draft, path)
 
 

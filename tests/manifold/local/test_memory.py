@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable
 
 from oriel.manifold.launcher import MEMORY_TICK_S, Usage
@@ -95,6 +96,41 @@ def test_with_an_alarm_nothing_is_looked_at_before_it_rings() -> None:
         os.eventfd_write(alarm, 1)
         await asyncio.sleep(0.01)
         assert scene.told[2:] == [("a", 300)]
+
+    play(story)
+
+
+def test_one_that_has_just_begun_is_not_looked_at_before_its_alarm_rings() -> None:
+    async def story(scene: Scene) -> None:
+        scene.taken = {"a": 150}
+        alarm = os.eventfd(0, os.EFD_NONBLOCK)
+        scene.memory.watch("a", (QUOTA, END), lambda: alarm, fresh=True)
+        await scene.pass_s(0)
+        await asyncio.sleep(0.05)
+        assert (scene.looks, scene.told) == (0, [])
+        os.eventfd_write(alarm, 1)  # as one that grew before it was set does at once
+        await asyncio.sleep(0.01)
+        assert scene.told == [("a", 150)]
+
+    play(story)
+
+
+def test_who_else_needs_a_thread_does_not_wait_for_hundreds_of_alarms() -> None:
+    async def story(scene: Scene) -> None:
+        go_on = threading.Event()
+
+        def arm() -> None:
+            assert go_on.wait(10)
+
+        for number in range(200):
+            scene.taken[f"{number}"] = 50
+            scene.memory.watch(f"{number}", (QUOTA, END), arm)
+        await scene.pass_s(0)  # all of them are at it
+        try:
+            async with asyncio.timeout(5):
+                assert await asyncio.to_thread(lambda: "a turn") == "a turn"
+        finally:
+            go_on.set()
 
     play(story)
 
