@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from oriel.router import onward
 from oriel.router.maps import PAGE_FIELDS
 from oriel.router.settings import Settings, ms
 
@@ -34,12 +33,12 @@ _HEADERS_BYTES = 20_000
 
 def page(paths: Mapping[str, Path], name: str, own: str) -> str:
     """A page around the request's id, or the app's own one; `own` is what the reader is told."""
-    form = f"var(txn.form),concat(:{name})"
+    form = f"var(txn.form,html),concat(:{name})"
     sides = []
     for side in ("before", "after"):
         parts = [f"%[{form},map_str({paths[side]})]"]
         if name in PAGE_FIELDS:
-            # DIGEST:FORM is there for the app's own page in HTML, :PAGE:FORM for the router's.
+            # DIGEST:SIDE: is the app's own page in HTML, :PAGE: the router's; JSON has neither.
             digest = f"var(txn.route),field({PAGE_FIELDS[name]},|)"
             own_page = f"%[{digest},concat(:{side}:,txn.form),map_str({paths['pages']}),url_dec]"
             parts += [own_page, f"%[{digest},concat(:{name}:,txn.form),map_str({paths[side]})]"]
@@ -61,17 +60,25 @@ def errors(paths: Mapping[str, Path]) -> list[str]:
     ]
 
 
-def marked(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
+def checked(paths: Mapping[str, Path]) -> list[str]:
+    """In the backends of dynos: no dyno can say what only the router says, or too much."""
+    return [
+        f"  http-response del-header {_OWN}",
+        f"  http-response return status 502{page(paths, 'error', 'H25')}"
+        f" if {{ res.hdrs,length gt {_HEADERS_BYTES} }}",
+        '  http-response add-header Via "1.1 oriel-router"',
+    ]
+
+
+def marked(settings: Settings) -> list[str]:
     """HAProxy's own answers carry x-oriel-own, which an app cannot send."""
     idle = ms(settings.idle_timeout_s)
     own = "{ var(txn.own) -m found }"
     rule = "http-after-response"
     return [
-        f"  http-response del-header {_OWN}",
-        f"  http-response return status 502{page(paths, 'error', 'H25')}"
-        f" if {{ res.hdrs,length gt {_HEADERS_BYTES} }}",
         *([f"  http-response set-timeout server {idle}"] if settings.rolling else []),
-        f'  http-response add-header Via "1.1 oriel-router"{onward.unchanged(settings)}',
+        # A dyno's answer, whose client need not come back to it.
+        f"  {rule} allow if !{{ res.fhdr({_OWN}) -m found }} !{{ var(txn.sticky) -m found }}",
         f"  {rule} set-var(txn.own) res.hdr({_OWN})",
         f"  {rule} del-header {_OWN} if {own}",
         f"  {rule} set-header Content-Type application/json if {own}"
@@ -88,7 +95,7 @@ def marked(settings: Settings, paths: Mapping[str, Path]) -> list[str]:
 
 def nowhere(settings: Settings, paths: Mapping[str, Path]) -> str:
     """The apps that no dyno serves, what is answered at the edge, and the hosts of no app."""
-    lines = ["", "backend nowhere", *_edge_answers(settings, paths)]
+    lines = ["", "backend nowhere from all", *_edge_answers(settings, paths)]
     for mode, status, code, name in _REFUSALS:
         lines.append(
             f"  http-request return status {status}{page(paths, name, code)}"

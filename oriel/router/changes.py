@@ -27,7 +27,7 @@ Streams of HAProxy 2.6.12 may point at a server that shows no connection any mor
 """
 
 _ENTRY = re.compile(
-    r"slot-([0-9]{4,6})\|[a-z]+\|[A-Za-z0-9-]+\|[0-9a-f]*\|[0-9a-f]*\|[a-z0-9_.-]*\|[a-z+]*",
+    r"=?slot-([0-9]{4,6})\|[a-z]+\|[A-Za-z0-9-]+\|[0-9a-f]*\|[0-9a-f]*\|[a-z0-9_.-]*\|[a-z+]*",
     re.ASCII,
 )
 

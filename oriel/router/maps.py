@@ -21,6 +21,12 @@ CHALLENGES = "/.well-known/acme-challenge/"
 UNKNOWN = "-|unknown|-||||"
 """The route of a host that is no app's."""
 
+PLAIN = "slot-"
+"""So begins the route of an app that is served and asks for nothing more."""
+
+MORE = "="
+"""In front of any other app's route, which so names no backend."""
+
 PAGE_FIELDS = {"error": 4, "maintenance": 5}
 """Pages that an app may have of its own, and where in its route they are named."""
 
@@ -35,7 +41,7 @@ def host_entries(table: RouteTable) -> dict[str, str]:
 
 def app_entries(table: RouteTable, places: Places) -> dict[str, str]:
     """The map from app id to `SLOT|MODE|CHANNEL|PAGE|PAGE|DYNO|OPTIONS`: one entry, that changes
-    at once.
+    at once. The slot is `=SLOT` where more is asked than to be served.
 
     The pages are the app's own, by their digests: for errors, for maintenance. The dyno is named
     where there is only one. Of the options, `acme` and `https` are answered before any dyno.
@@ -49,7 +55,8 @@ def _entry(app: AppRoute, slot: int) -> tuple[str, ...]:
     options = {"acme": app.challenges is not None, "sticky": app.sticky, "https": app.https}
     # In this order: the rules look at the beginning for the first, and at the end for the last.
     chosen = "+".join(word for word, is_on in options.items() if is_on)
-    return (slot_name(slot), app.mode, app.channel, *pages, only, chosen)
+    more = "" if app.mode == "serve" and not chosen else MORE
+    return (more + slot_name(slot), app.mode, app.channel, *pages, only, chosen)
 
 
 def challenge_entries(table: RouteTable) -> dict[str, str]:
@@ -74,8 +81,8 @@ def page_entries(table: RouteTable) -> dict[str, str]:
         text = f"{page} <!-- request "
         # A command whose last word begins with `<<` would wait for more lines.
         encoded = quote(text[0], safe="") + quote(text[1:], safe=PAGE_SAFE)
-        entries[f"{page_key(page)}:before:html"] = encoded
-        entries[f"{page_key(page)}:after:html"] = quote(" -->", safe=PAGE_SAFE)
+        entries[f"{page_key(page)}:before:"] = encoded
+        entries[f"{page_key(page)}:after:"] = quote(" -->", safe=PAGE_SAFE)
     return entries
 
 
@@ -93,7 +100,7 @@ def default_pages(side: str) -> dict[str, str]:
     entries: dict[str, str] = {}
     for key, page in halves().items():
         form, name = key.split(":")
-        key = f":{name}:{form}" if name in PAGE_FIELDS and form == "html" else key
+        key = f":{name}:" if name in PAGE_FIELDS and form == "html" else key
         entries[key] = str(getattr(page, side))
     return entries
 

@@ -21,8 +21,9 @@ MODE = "onward"
 WORKERS_MAX = 16
 """So many reloads a worker may outlive; then it is ended with all that it still carries."""
 
-_HANDED_ON = f"{{ var(txn.route) -m beg -- -|{MODE}| }}"
-_TOLD = "fc_pp_unique_id,field({},:)"
+_HEADER = "x-oriel-onward"
+_COMES = "{ var(sess.onward) -m found }"
+_TOLD = "var(txn.onward),field({},:)"
 _SPARE_S = 10.0
 
 
@@ -58,32 +59,37 @@ def acl(settings: Settings) -> list[str]:
 
 
 def known(settings: Settings) -> list[str]:
-    """Behind the rules for connections: what is believed, and what is told of a request."""
+    """Behind the rules for connections."""
     if not target(settings):
         return []
-    proven = f"{{ {_TOLD.format(1)} -m str {settings.onward_key} }}"
-    lines = [
-        f"  unique-id-format {settings.onward_key}:%[var(txn.t0)]:%[var(sess.tls)]"
-        ":%[var(txn.version)]",
-        f"  tcp-request session reject if {{ fc_rcvd_proxy }} !{proven}",
-    ]
-    if settings.web_tls:
-        over_tls = f"{{ {_TOLD.format(3)} -m sub tls }}"
-        lines += [
-            f"  tcp-request session set-var(sess.secure) bool(true) if {over_tls}",
-            f"  tcp-request session set-var(sess.tls) {_TOLD.format(3)} if {over_tls}",
-        ]
-    return lines
+    return ["  tcp-request session set-var(sess.onward) bool(true) if { fc_rcvd_proxy }"]
+
+
+def nothing(settings: Settings) -> str:
+    """Of a rule for ordinary requests: neither was it handed over, nor is it to be."""
+    return f" !{_COMES} !{{ stopping }}" if target(settings) else ""
 
 
 def begun(settings: Settings) -> list[str]:
-    """When a request that was handed over began, and how it came; of any other nothing is found."""
+    """What is believed of a request that was handed over: when it began, and how it came."""
     if not target(settings):
         return []
-    return [
-        f"  http-request set-var(txn.t0) {_TOLD.format(2)},add(0)",
-        f"  http-request set-var(txn.version) {_TOLD.format(4)}",
+    unproven = f"if {_COMES} !{{ {_TOLD.format(1)} -m str {settings.onward_key} }}"
+    lines = [
+        f"  http-request set-var(txn.onward) req.fhdr({_HEADER}) if {_COMES}",
+        f"  http-request set-log-level silent {unproven}",
+        f"  http-request reject {unproven}",
+        f"  http-request del-header {_HEADER} if {_COMES}",
+        f"  http-request set-var(txn.t0) {_TOLD.format(2)},add(0) if {_COMES}",
+        f"  http-request set-var(txn.version) {_TOLD.format(4)} if {_COMES}",
     ]
+    if settings.web_tls:
+        over_tls = f"{_COMES} {{ {_TOLD.format(3)} -m sub tls }}"
+        lines += [
+            f"  http-request set-var(sess.secure) bool(true) if {over_tls}",
+            f"  http-request set-var(sess.tls) {_TOLD.format(3)} if {over_tls}",
+        ]
+    return lines
 
 
 def ending(settings: Settings) -> list[str]:
@@ -92,20 +98,10 @@ def ending(settings: Settings) -> list[str]:
         return []
     return [
         "  # What a worker that ends would begin, the newest begins.",
-        f"  http-request set-var-fmt(txn.route) '-|{MODE}|%[var(txn.route),field(3,|)]||||'"
+        f"  http-request set-var-fmt(txn.route) '{MODE}|{MODE}|%[var(txn.route),field(3,|)]||||'"
         " if { stopping }",
         "  http-request allow if { stopping }",
     ]
-
-
-def unchanged(settings: Settings) -> str:
-    """Of a rule for answers that the newest worker follows too: not here."""
-    return f" unless {_HANDED_ON}" if target(settings) else ""
-
-
-def chosen(settings: Settings) -> list[str]:
-    """Which backend it goes to."""
-    return [f"  use_backend {MODE} if {_HANDED_ON}"] if target(settings) else []
 
 
 def backend(settings: Settings) -> str:
@@ -114,9 +110,11 @@ def backend(settings: Settings) -> str:
         return ""
     wait_s = settings.boot_hold_s + settings.first_byte_timeout_s + _SPARE_S
     return (
-        f"\nbackend {MODE}\n"
+        f"\nbackend {MODE} from all\n"
         f"  timeout server {round(wait_s)}s\n"
         "  http-request set-log-level silent\n"
+        f'  http-request set-header {_HEADER} "{settings.onward_key}:%[var(txn.t0)]'
+        ':%[var(sess.tls)]:%[var(txn.version,1.1)]"\n'
         f"  server newest {target(settings)} source {source(settings)} maxconn 0 no-check"
-        " send-proxy-v2 proxy-v2-options unique-id\n"
+        " send-proxy-v2\n"
     )

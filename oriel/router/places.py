@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-LAYOUT_VERSION = 4
+LAYOUT_VERSION = 5
 """Of the form of map entries and slot names; a reader of another version renders anew."""
 
 _DESCRIPTION = re.compile(

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files as files_of
 from pathlib import Path
 
-from oriel.router import answers, maps, onward, tls
+from oriel.router import answers, maps, onward, slots, tls
 from oriel.router.frontend import frontend
 from oriel.router.maps import MAPS
 from oriel.router.places import Places, Stamp
@@ -91,6 +91,7 @@ def _fixed(settings: Settings, paths: Mapping[str, Path]) -> str:
             frontend(settings, paths),
             onward.backend(settings),
             answers.nowhere(settings, paths),
+            slots.defaults(settings, paths),
         ]
     )
 
@@ -130,7 +131,7 @@ def _defaults(settings: Settings, paths: Mapping[str, Path]) -> str:
     idle = ms(settings.idle_timeout_s)
     lines = [
         "",
-        "defaults",
+        "defaults all",
         "  mode http",
         f"  timeout connect {ms(settings.connect_timeout_s)}",
         f"  timeout server {ms(settings.first_byte_timeout_s)}",

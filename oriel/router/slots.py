@@ -9,16 +9,29 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from oriel.router import answers, sticky
+from oriel.router.frontend import forwarded
 from oriel.router.places import Places, slot_name
 from oriel.router.settings import Settings
 from oriel.router.table import AppRoute, RouteTable, Server
 
 _SLOT = """\
 
-backend {name}
+backend {name} from dynos
   balance leastconn
   http-request return status 503{refusal} if {{ avg_queue ge {backlog} }}
 """
+
+
+def defaults(settings: Settings, paths: Mapping[str, Path]) -> str:
+    """What holds for every slot: what a dyno is told, and what it may answer."""
+    lines = [
+        "",
+        "defaults dynos from all",
+        *forwarded(settings),
+        *sticky.secured(settings),
+        *answers.checked(paths),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def backends(

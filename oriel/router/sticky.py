@@ -8,12 +8,12 @@ from __future__ import annotations
 from oriel.router.settings import Settings
 
 COOKIE = "oriel-session-affinity"
-
+_STICKY = "{ var(txn.sticky) -m found }"
 
 RECOGNISED = (
     "  # A client of a sticky app asks for the dyno that it had.",
-    "  acl sticky var(txn.route),field(7,|) -m sub sticky",
-    f"  http-request set-var(txn.stuck) req.cook({COOKIE}) if sticky",
+    "  http-request set-var(txn.sticky) bool(true) if { var(txn.route),field(7,|) -m sub sticky }",
+    f"  http-request set-var(txn.stuck) req.cook({COOKIE}) if {_STICKY}",
 )
 """In the frontend, where the route stands."""
 
@@ -25,11 +25,11 @@ _NAMED = "if { var(txn.cookie) -m found }"
 
 
 def secured(settings: Settings) -> list[str]:
-    """In the frontend, behind what tells a dyno how its client came: such a cookie goes by TLS."""
+    """In each slot, behind what tells a dyno how its client came: such a cookie goes by TLS."""
     if not (settings.web_tls or settings.trusted):
         return []
     return [
-        "  http-request set-var(txn.secure) 'str(; Secure)' if sticky"
+        f"  http-request set-var(txn.secure) 'str(; Secure)' if {_STICKY}"
         " { req.hdr(x-forwarded-proto) https }"
     ]
 
@@ -39,7 +39,7 @@ def told(settings: Settings) -> list[str]:
     secure = "%[var(txn.secure)]" if secured(settings) else ""
     return [
         # The client has none, or its dyno is gone; HAProxy's own answers name nobody.
-        f"{_RULE} set-var(txn.cookie) srv_name if sticky {{ srv_name -m found }}"
+        f"{_RULE} set-var(txn.cookie) srv_name if {_STICKY} {{ srv_name -m found }}"
         " !{ var(txn.own) -m found } !{ srv_name,strcmp(txn.stuck) eq 0 }",
         f'{_RULE} add-header Set-Cookie "{COOKIE}=%[var(txn.cookie)]; Path=/; HttpOnly{secure}"'
         f" {_NAMED}",

@@ -88,7 +88,7 @@ class Model:
         entry = dict(reversed(self.maps["#2"])).get(app or "")
         if entry is None:
             return None
-        slot, mode, *_ = entry.split("|")
+        slot, mode, *_ = entry.removeprefix("=").split("|")
         dynos = [s[:2] for name, s in self.servers.items() if name.startswith(f"{slot}/") and s[2]]
         return mode, sorted(tuple(each) for each in dynos)  # type: ignore[type-var]
 
@@ -251,5 +251,6 @@ def test_what_holds_a_slot() -> None:
             "c": "x",
             "d": None,
             "e": "slot-0002|none|d||||",
+            "f": "=slot-0003|serve|f||||sticky",
         }
-    ) == {"a": 1}
+    ) == {"a": 1, "f": 3}

@@ -178,14 +178,15 @@ def test_who_has_not_the_key_is_no_worker(house: House, key: str) -> None:
     settings = asyncio.run(story())._settings
     assert (house.directory / "onward.key").stat().st_mode & 0o777 == 0o600
     here, there = socket.inet_aton("6.6.6.6"), socket.inet_aton("127.0.0.1")
-    told = f"{key}:1:-:1.1".encode()
-    body = here + there + bytes(4) + b"\x05" + len(told).to_bytes(2, "big") + told
+    body = here + there + bytes(4)
     head = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11" + len(body).to_bytes(2, "big") + body
-    request = b"GET / HTTP/1.1\r\nHost: foo.localhost\r\nConnection: close\r\n\r\n"
+    request = b"GET / HTTP/1.1\r\nHost: foo.localhost\r\nConnection: close\r\n"
+    told = f"X-Oriel-Onward: {key}:1:-:1.1\r\n".encode()
     for source, sent in (
-        (onward.source(settings), head + request),
-        (onward.source(settings), request),
-        ("127.0.0.1", head + request),
+        (onward.source(settings), head + request + told + b"\r\n"),
+        (onward.source(settings), head + request + b"\r\n"),
+        (onward.source(settings), request + told + b"\r\n"),
+        ("127.0.0.1", head + request + told + b"\r\n"),
     ):
         with socket.create_connection(
             ("127.0.0.1", house.port), timeout=10, source_address=(source, 0)
@@ -201,6 +202,29 @@ def test_who_has_not_the_key_is_no_worker(house: House, key: str) -> None:
     with contextlib.suppress(TimeoutError):
         while True:
             assert b"6.6.6.6" not in house.log.recv(65536)
+
+
+def test_of_a_client_the_header_says_nothing_and_is_passed_on_as_any_other(house: House) -> None:
+    dyno = house.dyno("x")
+
+    async def story() -> Router:
+        router = house.router()
+        await router.start(table(app("foo", house.server(dyno))))
+        await asyncio.to_thread(house.start_proxy)
+        await router.close()
+        return router
+
+    key = asyncio.run(story())._settings.onward_key
+    told = f"X-Oriel-Onward: {key}:1:tls:2.0\r\n".encode()
+    visit = Visit(house, "foo.localhost")
+    visit.rest = visit.rest.removesuffix(b"\r\n") + told + b"\r\n"
+    assert visit.send().answer().startswith(b"HTTP/1.1 200 ")
+    head = dyno.requests[-1].lower()
+    assert told.lower() in head
+    assert b"\r\nx-request-start: 1\r\n" not in head
+    line = house.line()
+    assert re.search(r" service=\d{1,4}ms ", line), line
+    assert line.endswith(" protocol=http1.1 tls=false")
 
 
 def test_a_dyno_that_leaves_is_waited_for_on_old_workers_too(house: House) -> None:

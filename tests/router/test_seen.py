@@ -14,7 +14,7 @@ Version: 2.6.12-1+deb12u4
 Pid: 16742
 Uptime_sec: 0
 node: vm
-description: oriel-router v4 layout=7dbea8ddb4128357 slots=20
+description: oriel-router v5 layout=7dbea8ddb4128357 slots=20
 DroppedLogs: 0
 
 """
