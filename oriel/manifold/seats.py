@@ -31,6 +31,11 @@ from oriel.manifold.specs import fits, spec_of
 from oriel.sandbox.confinement import Exit
 from oriel.store.database import Database
 
+PROGRAM_FIRST_S = 0.006
+"""How long an end waits to be recorded whose place another has taken: that one's start needs a
+processor, and would take a fifth longer.
+"""
+
 
 class Seats:
     """The slots of all apps, and every instance that is not yet cleaned away."""
@@ -89,11 +94,17 @@ class Seats:
 
     def exited(self, instance: str, exit_: Exit) -> None:
         """An instance has ended."""
-        if known := self.instances.get(instance):
-            self._make_good(known)
-            known.on_exit(exit_)
-        else:
+        known = self.instances.get(instance)
+        if known is None:
             self.spares.ended(instance)
+        elif self._make_good(known):
+            self._spawn(self._tell_later(known, exit_))
+        else:
+            known.on_exit(exit_)
+
+    async def _tell_later(self, instance: Instance, exit_: Exit) -> None:
+        await self._clock.sleep(PROGRAM_FIRST_S)
+        instance.on_exit(exit_)
 
     def over_quota(self, instance: str, usage: Usage) -> None:
         """An instance uses more memory than its size has."""
@@ -192,22 +203,23 @@ class Seats:
         slot.instance = self.make(spec, life, Notes(wish.check, slot.crashes, is_rising))
         self.booting.begin(slot.instance, cause)
 
-    def _make_good(self, old: Instance) -> None:
+    def _make_good(self, old: Instance) -> bool:
         """One has ended that nobody told to: its spare, where it has one, runs from this moment on.
 
-        What either came to goes on record behind that, the end of the old one first. A kill in
-        between leaves an instance without a record, which the next start takes up (`past`).
+        Both go on record behind that, the end of the old one first. A kill in between leaves an
+        instance without a record, which the next start takes up (`past`).
         """
         app = self.apps.get(old.spec.app_id)
         slot = app.slots.get(old.spec.name) if app else None
         if app is None or app.wish is None or slot is None or slot.instance is not old:
-            return
+            return False
         crashes = backoff.crashes_after(old.notes.crashes, old.lived_s)
         if not old.runs_undisturbed or slot.waiting or backoff.delay_s(crashes) > 0:
-            return
+            return False
         if self.booting.is_full or (spare := self.spares.take(app.wish, slot.name)) is None:
-            return
+            return False
         self.follow(app, slot, Found(spare.spec, spare.at, None), Notes(app.wish.check, crashes))
+        return True
 
     def follow(self, app: Roster, slot: Slot, found: Found, notes: Notes) -> None:
         """An instance that was ready has been begun in the place of the one in a slot."""
@@ -260,8 +272,6 @@ class Seats:
             self.start(app, slot, Cause("retried"))
 
         slot.retry = self._spawn(wait())
-
-    # --- a day's end
 
     def plan_cycle(self, app: Roster, slot: Slot) -> None:
         """Replace the one in a slot once it has been up for a day, where the app wants that."""

@@ -8,6 +8,7 @@ import asyncio
 import itertools
 
 from oriel.manifold import Exit, spares
+from oriel.manifold.seats import PROGRAM_FIRST_S
 
 from .conftest import Play
 from .stage import KATE, NED, Stage, wish, without_code
@@ -37,7 +38,7 @@ def test_one_that_crashes_is_followed_in_the_same_moment(told: Play) -> None:
         # Not even the end of the one before is on record yet.
         assert [each.spec.instance for each in stage.host.running()] == [ready]
         assert stage.record()[old] == ["starting", "up"]
-        await stage.settle()
+        await stage.advance(PROGRAM_FIRST_S)
         assert stage.record()[old] == ["starting", "up", "crashed"]
         assert stage.record()[ready] == ["starting"]
         await stage.advance(0.5)
@@ -88,7 +89,7 @@ def test_the_next_crash_waits_as_ever(told: Play) -> None:
         await stage.advance(700)
         ready = stage.host.ready()["worker.1"]
         stage.host.crash("worker.1")
-        await stage.settle()
+        await stage.advance(PROGRAM_FIRST_S)
         assert [each.spec.instance for each in stage.host.running()] == [ready]
 
     told(story)
