@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import re
+import signal
 import socket
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ import pytest
 
 from oriel.router import Listen, Router, RouteTable
 from oriel.router import router as router_module
+from oriel.router.haproxy import REFUSED
 
 from .conftest import House, app, free_port, table, until
 
@@ -429,6 +431,37 @@ def test_haproxy_killed_comes_back_with_the_right_routes_at_once(house: House) -
         assert house.worker() == worker
 
     play(house, table(app("foo", first)), story)
+
+
+@pytest.mark.parametrize("said", ["Reloading HAProxy", "New worker", "Loading success"])
+def test_a_master_that_dies_in_the_middle_of_a_reload_is_one_start_more(
+    house: House, said: str
+) -> None:
+    """Its workers end with it; what `oriel up` starts at once has all that was asked for."""
+    dyno = house.dyno("x")
+    few = [app("first", house.server(dyno))]
+    many = few + [app(f"app-{n}", house.server(dyno)) for n in range(30)]
+    words = house.run / "haproxy.err"
+
+    async def story(router: Router) -> None:
+        before = words.stat().st_size
+        applied = asyncio.create_task(router.apply(table(*many)))
+        await asyncio.to_thread(until, lambda: said in words.read_text()[before:], said)
+        assert house.proxy is not None
+        house.proxy.send_signal(signal.SIGSEGV)
+        assert await asyncio.to_thread(house.proxy.wait, 5) == -signal.SIGSEGV
+        await asyncio.to_thread(house.start_proxy)
+        await applied
+        await asyncio.to_thread(
+            until, lambda: house.get("app-29.localhost").status == 200, "all are served"
+        )
+        for each in many:
+            assert (await asyncio.to_thread(house.get, each.hosts[0])).status == 200
+        # It is no refusal: nobody is told of a configuration that was not taken.
+        assert router.status().refused == ""
+        assert not (house.directory / REFUSED).exists()
+
+    play(house, table(*few), story)
 
 
 def test_changes_while_haproxy_is_away_wait_for_it_and_nobody_waits_long(house: House) -> None:

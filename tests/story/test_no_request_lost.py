@@ -128,9 +128,11 @@ def test_reloads_of_haproxy_in_the_middle_of_a_deploy(rick: User) -> None:
         app.commit({**files, "server.py": "import time; time.sleep(3)\n" + files["server.py"]})
         push = asyncio.create_task(asyncio.to_thread(app.push))
         visits = []
-        reloaded = 0.0
+        reloaded, lives = 0.0, True
         while not push.done() or not await answered(visits, "two web.1"):
-            assert await socket.echoes(b"still")
+            # On a busy machine the new dyno is up more than 10 s after the old one has left: that
+            # one is then told to end, and its websocket ends with it.
+            lives = lives and await socket.echoes(b"still")
             # A connection each: one that is kept may be closed in the moment in which it is used.
             visits.append(asyncio.create_task(Client(port, host).once("/")))
             await asyncio.sleep(0.1)
@@ -142,6 +144,12 @@ def test_reloads_of_haproxy_in_the_middle_of_a_deploy(rick: User) -> None:
         assert set(seen) <= {(200, "one web.1"), (200, "two web.1")}, seen
         assert await asyncio.gather(*slow) == [(200, "one web.1")] * 2
         await asyncio.wait_for(socket.ended(), 30)
+        # What is cut with its worker has no line.
+        await asyncio.to_thread(eventually, ended_with_its_dyno, what="the websocket's line")
+
+    def ended_with_its_dyno() -> bool:
+        lines = app.logs("--source", "heroku")
+        return any('path="/ws"' in each and " status=101 " in each for each in lines)
 
     async def answered(visits: list[asyncio.Task[tuple[int, str]]], text: str) -> bool:
         return any(each.done() and each.result()[1] == text for each in visits)
