@@ -34,9 +34,9 @@ _DATA = (
 )
 
 
-# For IPv4 HAProxy asks the kernel's connection tracking where a connection went, in case its port is
-# redirected. Of one that is older than the tracking (`oriel up` has just switched it on) that may
-# take one end for the other: the port would be the client's own (HAProxy's issue 3192).
+# For IPv4 HAProxy asks the kernel's connection tracking where a connection went, in case its port
+# is redirected. Of one that is older than the tracking (`oriel up` has just switched it on) that
+# may take one end for the other: the port would be the client's own (HAProxy's issue 3192).
 _PORT = (
     "  tcp-request session set-var(sess.port) dst_port",
     "  tcp-request session set-var(sess.port) so_name if { src_port,sub(sess.port) eq 0 }",
