@@ -34,6 +34,15 @@ _DATA = (
 )
 
 
+# For IPv4 HAProxy asks the kernel's connection tracking where a connection went, in case its port
+# is redirected. Of one that is older than the tracking (`oriel up` has just switched it on) that
+# may take one end for the other: the port would be the client's own (HAProxy's issue 3192).
+_PORT = (
+    "  tcp-request session set-var(sess.port) dst_port",
+    "  tcp-request session set-var(sess.port) so_name if { src_port,sub(sess.port) eq 0 }",
+)
+
+
 def frontend(settings: Settings, paths: Mapping[str, Path]) -> str:
     """Host to app to slot, and the router line.
 
@@ -74,12 +83,16 @@ def frontend(settings: Settings, paths: Mapping[str, Path]) -> str:
 
 
 def bind_addresses(listen: Listen) -> tuple[str, ...]:
-    """The `bind` lines of one place to listen; `localhost` is both loopbacks' IPv4 one."""
+    """The `bind` lines of one place to listen; `localhost` is both loopbacks' IPv4 one.
+
+    Each is named by its port, for `_PORT`.
+    """
+    port = f"{listen.port} name {listen.port}"
     if not listen.host:
         # Of one socket for both, a client's IPv4 address would be ::ffff:192.0.2.1 to dynos.
-        return (f"0.0.0.0:{listen.port}", f"[::]:{listen.port} v6only")
+        return (f"0.0.0.0:{port}", f"[::]:{port} v6only")
     host = "127.0.0.1" if listen.host == "localhost" else listen.host
-    return (f"[{host}]:{listen.port}" if ":" in host else f"{host}:{listen.port}",)
+    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}",)
 
 
 def _guarded(settings: Settings) -> list[str]:
@@ -96,6 +109,7 @@ def _guarded(settings: Settings) -> list[str]:
         f" {{ sc0_conn_cur gt {2 * settings.client_connections_max} }}",
         # Once for each connection, and not for each request.
         "  tcp-request session set-var-fmt(sess.src) %[src]",
+        *_PORT,
         *(["  tcp-request session set-var(sess.proxy) bool(true) if proxy"] if trusted else []),
         *(tls.KNOWN if settings.web_tls else ()),
         *onward.known(settings),
@@ -213,7 +227,7 @@ def forwarded(settings: Settings) -> list[str]:
         "  http-request set-header X-Request-Id %[var(txn.id)]",
         "  http-request set-header X-Forwarded-For %[var(txn.fwd)]",
         f"  http-request set-header X-Forwarded-Proto %[{secure},iif(https,http)]{proto}",
-        f"  http-request set-header X-Forwarded-Port %[dst_port]{port}",
+        f"  http-request set-header X-Forwarded-Port %[var(sess.port)]{port}",
         "  http-request set-header X-Request-Start %[var(txn.t0)]",
         '  http-request add-header Via "%[var(txn.version,1.1)] oriel-router"',
     ]

@@ -82,6 +82,7 @@ def begun(settings: Settings) -> list[str]:
         f"  http-request del-header {_HEADER} if {_COMES}",
         f"  http-request set-var(txn.t0) {_TOLD.format(2)},add(0) if {_COMES}",
         f"  http-request set-var(txn.version) {_TOLD.format(4)} if {_COMES}",
+        f"  http-request set-var(sess.port) {_TOLD.format(5)} if {_COMES}",
     ]
     if settings.web_tls:
         over_tls = f"{_COMES} {{ {_TOLD.format(3)} -m sub tls }}"
@@ -114,7 +115,7 @@ def backend(settings: Settings) -> str:
         f"  timeout server {round(wait_s)}s\n"
         "  http-request set-log-level silent\n"
         f'  http-request set-header {_HEADER} "{settings.onward_key}:%[var(txn.t0)]'
-        ':%[var(sess.tls)]:%[var(txn.version,1.1)]"\n'
+        ':%[var(sess.tls)]:%[var(txn.version,1.1)]:%[var(sess.port)]"\n'
         f"  server newest {target(settings)} source {source(settings)} maxconn 0 no-check"
         " send-proxy-v2\n"
     )

@@ -94,7 +94,9 @@ def test_where_it_listens(text: str) -> None:
     except Malformed:
         return
     for each in bind_addresses(listen):
-        assert re.fullmatch(r"(?:\[[0-9a-f:.]+\]|[0-9a-z.-]*):[0-9]{1,5}(?: v6only)?", each)
+        assert re.fullmatch(
+            r"(?:\[[0-9a-f:.]+\]|[0-9a-z.-]*):([0-9]{1,5}) name \1(?: v6only)?", each
+        )
 
 
 @settings(max_examples=200)

@@ -204,6 +204,31 @@ def test_who_has_not_the_key_is_no_worker(house: House, key: str) -> None:
             assert b"6.6.6.6" not in house.log.recv(65536)
 
 
+def test_which_port_it_came_to_is_told_beside_its_addresses(house: House) -> None:
+    """In the PROXY protocol's header may stand what the kernel's connection tracking mistook."""
+    dyno = house.dyno("x")
+
+    async def story() -> Router:
+        router = house.router()
+        await router.start(table(app("foo", house.server(dyno))))
+        await asyncio.to_thread(house.start_proxy)
+        await router.close()
+        return router
+
+    settings = asyncio.run(story())._settings
+    client = socket.inet_aton("6.6.6.6"), (1234).to_bytes(2, "big")
+    body = client[0] * 2 + client[1] * 2
+    head = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11" + len(body).to_bytes(2, "big") + body
+    told = f"X-Oriel-Onward: {settings.onward_key}:1:-:1.1:443\r\n".encode()
+    with socket.create_connection(
+        ("127.0.0.1", house.port), timeout=10, source_address=(onward.source(settings), 0)
+    ) as worker:
+        worker.sendall(head + b"GET / HTTP/1.1\r\nHost: foo.localhost\r\n" + told + b"\r\n")
+        assert worker.recv(65536).startswith(b"HTTP/1.1 200 ")
+    assert b"x-forwarded-for: 6.6.6.6\r\n" in dyno.requests[-1].lower()
+    assert b"x-forwarded-port: 443\r\n" in dyno.requests[-1].lower()
+
+
 def test_of_a_client_the_header_says_nothing_and_is_passed_on_as_any_other(house: House) -> None:
     dyno = house.dyno("x")
 

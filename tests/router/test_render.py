@@ -93,9 +93,9 @@ def test_a_proxy_that_is_no_network_is_refused(network: str) -> None:
 
 
 def test_where_it_binds() -> None:
-    assert bind_addresses(Listen("", 80)) == ("0.0.0.0:80", "[::]:80 v6only")
-    assert bind_addresses(Listen("localhost", 80)) == ("127.0.0.1:80",)
-    assert bind_addresses(Listen("::1", 80)) == ("[::1]:80",)
+    assert bind_addresses(Listen("", 80)) == ("0.0.0.0:80 name 80", "[::]:80 name 80 v6only")
+    assert bind_addresses(Listen("localhost", 80)) == ("127.0.0.1:80 name 80",)
+    assert bind_addresses(Listen("::1", 80)) == ("[::1]:80 name 80",)
 
 
 @pytest.mark.real

@@ -6,6 +6,7 @@ import asyncio
 import http.client
 import json
 import re
+import resource
 import signal
 import socket
 import time
@@ -448,6 +449,7 @@ def test_a_master_that_dies_in_the_middle_of_a_reload_is_one_start_more(
         applied = asyncio.create_task(router.apply(table(*many)))
         await asyncio.to_thread(until, lambda: said in words.read_text()[before:], said)
         assert house.proxy is not None
+        resource.prlimit(house.proxy.pid, resource.RLIMIT_CORE, (0, 0))
         house.proxy.send_signal(signal.SIGSEGV)
         assert await asyncio.to_thread(house.proxy.wait, 5) == -signal.SIGSEGV
         await asyncio.to_thread(house.start_proxy)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
 import socket
 import ssl
 import stat
 import subprocess
+import sys
 import threading
 from dataclasses import replace
 from functools import cache
@@ -355,6 +357,17 @@ def test_the_dyno_and_the_line_know_of_tls(secure: Secure, trusted: Authority) -
             assert "Cipher is (NONE)" in old.stdout
 
     asyncio.run(story())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a network of its own needs root")
+def test_the_port_is_ours_where_the_kernel_tracks_a_connection_from_its_middle(
+    tmp_path: Path,
+) -> None:
+    argv = ("unshare", "-n", sys.executable, "-m", "tests.router.tracked", str(tmp_path))
+    ran = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    told, ours, _ = ran.stdout.split()
+    assert told == ours, ran.stdout
 
 
 @pytest.mark.real
