@@ -134,10 +134,9 @@ class LocalLauncher:
         here = self._here.get(spec.instance)
         if here is None or here.confined is None:
             raise Unavailable(f"{spec.name} does not run.")
-        profile = command.read_profile(place_of.read_profile(spec.slug))
         what = SandboxVisit(
             argv=command.argv(spec.command),
-            env=command.environment(spec.env, profile, str(spec.name), at.port),
+            env=launching.environment(spec, at),
             uid=spec.uid,
             processes=sizes.of(spec.size).processes,
             terminal=window is not None,
@@ -166,7 +165,7 @@ class LocalLauncher:
 
     async def prepare(self, spec: LaunchSpec, at: Launched) -> bool:
         """Make all of it but its program; whether that can be."""
-        if not ready.allows(spec.env):
+        if not ready.allows(launching.environment(spec, at)):
             return False
         here = await self._make(spec, at, None, waits=True)
         here.spec = spec

@@ -59,16 +59,21 @@ async def launch(
         os.close(write)
 
 
+def environment(spec: LaunchSpec, at: Launched) -> dict[str, str]:
+    """All of its program's environment: what its slug, its config and Oriel say."""
+    profile = command.read_profile(place_of.read_profile(spec.slug))
+    return command.environment(spec.env, profile, str(spec.name), at.port)
+
+
 def _confinement(
     sandboxes: Sandboxes, spec: LaunchSpec, at: Launched, *, waits: bool, is_terminal: bool
 ) -> Confinement:
-    profile = command.read_profile(place_of.read_profile(spec.slug))
     argv = command.argv(spec.command, is_profiled=place_of.is_profiled(spec.slug))
     size = sizes.of(spec.size)
     network = sandboxes.network
     return Confinement(
         argv=ready.waiting(argv) if waits else argv,
-        env=command.environment(spec.env, profile, str(spec.name), at.port),
+        env=environment(spec, at),
         uid=spec.uid,
         overlay=Overlay(spec.slug),
         hostname=f"{spec.type}-{spec.number}"[:63],

@@ -528,6 +528,23 @@ def test_one_whose_making_a_kill_cut_short_leaves_nothing(tell: Tell) -> None:
     tell(story)
 
 
+def test_nothing_waits_where_the_slug_itself_would_have_its_code_run(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        profile = hand.bench.slug / ".oriel" / "profile.json"
+        profile.parent.mkdir()
+        profile.write_text(json.dumps({"env": {"BASH_ENV": "/app/early.sh"}}))
+        spec = hand.spec("exit 0")
+        launcher = hand.bench.launcher
+        assert not await launcher.prepare(spec, launcher.place(spec))
+        await launcher.clean(spec.instance)
+        profile.write_text(json.dumps({"env": {"RACK_ENV": "production"}}))
+        spec = hand.spec("exit 0")
+        assert await launcher.prepare(spec, launcher.place(spec))
+        await launcher.clean(spec.instance)
+
+    tell(story)
+
+
 def test_what_waits_has_its_dynos_limits_and_a_program_no_input_of_the_gates(tell: Tell) -> None:
     async def story(hand: Hand) -> None:
         spec = hand.spec("cat; readlink /proc/self/fd/0; echo $DYNO; hostname; ulimit -u; exit 0")
