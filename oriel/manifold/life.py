@@ -2,8 +2,9 @@
 
 A thin shell around `machine`: one task an instance takes its events in turn, so that its states
 are recorded in the order in which they came to be. A state is recorded before its orders are
-carried out, so what a kill interrupts is known. What takes its time (a launch, the router) is
-waited for beside it, so that a stop is on record at once. Must not know what follows an end.
+carried out, so what a kill interrupts is known; of one that was ready (`spares`) its directory says
+that it was begun. What takes its time (a launch, the router) is waited for beside it, so that a
+stop is on record at once. Must not know what follows an end.
 """
 
 from __future__ import annotations

@@ -129,7 +129,8 @@ class Spares:
                 wait_s = 0.0
             waited_s += wait_s
             if wait_s:
-                await self._clock.sleep(wait_s)
+                # Not for long: meanwhile another may come up.
+                await self._clock.sleep(min(wait_s, STEADY_S))
             else:
                 waited_s = 0.0
                 if number < self._first_out < INFINITE:
@@ -149,7 +150,8 @@ class Spares:
         for app_id, app in self._apps.items():
             for name, slot in app.slots.items():
                 key = (app_id, name)
-                if key in self._ready or name.number >= first_out:
+                is_up = slot.instance is not None and slot.instance.life.state == "up"
+                if not is_up or key in self._ready or name.number >= first_out:
                     continue
                 spec = _for(app, slot)
                 if spec is not None and (due_s := self._due_s(key, slot, spec)) is not None:
@@ -158,8 +160,7 @@ class Spares:
 
     def _due_s(self, key: _Key, slot: Slot, spec: LaunchSpec) -> float | None:
         """In how many seconds it is time to make one; None: not before something changes."""
-        if slot.instance is None or slot.instance.life.state != "up":
-            return None
+        assert slot.instance is not None  # noqa: S101 - for the type checker
         up_s = (self._clock.wall() - slot.instance.since).total_seconds()
         due_s = max(0.0, min(STEADY_S, STEADY_S - up_s))
         release, until_s = self._put_off.get(key, (0, 0.0))
