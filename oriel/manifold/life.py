@@ -106,12 +106,6 @@ class Instance:
         return any(task and not task.done() for task in (self._task, self._aftermath))
 
     @property
-    def runs_undisturbed(self) -> bool:
-        """Whether it is up and nobody wants its end, as far as is known in this moment."""
-        is_well = self.life.state == "up" and not self.life.doomed and not self.spec.once
-        return is_well and self._stops == 0 and self.exit is None and self._events.empty()
-
-    @property
     def has_taken_stop(self) -> bool:
         """Whether each stop that was asked is on record, or came too late."""
         return self._stops_taken == self._stops or (self.has_ended and not self.is_busy)

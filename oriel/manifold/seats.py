@@ -204,7 +204,8 @@ class Seats:
         self.booting.begin(slot.instance, cause)
 
     def _make_good(self, old: Instance) -> bool:
-        """One has ended that nobody told to: its spare, where it has one, runs from this moment on.
+        """One has ended, and its place is still its own: its spare, where it has one, runs from
+        this moment on. (Of one that was told to rest the spare is gone already.)
 
         Both go on record behind that, the end of the old one first. A kill in between leaves an
         instance without a record, which the next start takes up (`past`).
@@ -214,7 +215,7 @@ class Seats:
         if app is None or app.wish is None or slot is None or slot.instance is not old:
             return False
         crashes = backoff.crashes_after(old.notes.crashes, old.lived_s)
-        if not old.runs_undisturbed or slot.waiting or backoff.delay_s(crashes) > 0:
+        if slot.waiting or backoff.delay_s(crashes) > 0:
             return False
         if self.booting.is_full or (spare := self.spares.take(app.wish, slot.name)) is None:
             return False

@@ -141,6 +141,29 @@ def test_nothing_is_left_of_an_app_that_is_gone(told: Play) -> None:
     told(story)
 
 
+def test_an_app_is_gone_only_when_its_spares_are(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await steady(stage, web=0, worker=1)
+        ready = stage.host.ready()["worker.1"]
+        clean, gate = stage.host.clean, asyncio.Event()
+
+        async def slowly(instance: str) -> None:
+            if instance == ready:
+                await gate.wait()
+            await clean(instance)
+
+        stage.host.clean = slowly  # type: ignore[method-assign]
+        going = asyncio.ensure_future(stage.conductor.forget(stage.app))
+        await stage.advance(5)
+        assert not going.done()
+        assert list(stage.host.host) == [ready]
+        gate.set()
+        await stage.ask(going)
+        assert stage.host.host == {}
+
+    told(story)
+
+
 def test_none_outlives_a_control_that_stops(told: Play) -> None:
     async def story(stage: Stage) -> None:
         await steady(stage, web=1, worker=1)
@@ -207,6 +230,35 @@ def test_one_that_cannot_be_made_is_tried_again(told: Play) -> None:
         stage.host.refuses = ""
         await stage.advance(spares.RETRY_S)
         assert sorted(stage.host.ready()) == ["worker.1"]
+
+    told(story)
+
+
+def test_one_that_cannot_be_made_holds_up_no_other(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        stage.host.spares_max = 10
+        await stage.restart_control()
+        await stage.wish(worker=1)
+        await stage.settle()
+        stage.host.refuses = "no room"
+        await stage.advance(5)
+        stage.host.refuses = ""
+        await stage.wish(web=1, worker=1)
+        await stage.advance(UNTIL_READY_S)
+        assert sorted(stage.host.ready()) == ["web.1"], "and the other's time has not come"
+
+    told(story)
+
+
+def test_one_that_takes_too_much_memory_is_followed_too(told: Play) -> None:
+    async def story(stage: Stage) -> None:
+        await steady(stage, worker=1)
+        ready = stage.host.ready()["worker.1"]
+        old = stage.host.grow("worker.1", 1100 << 20)
+        await stage.advance(1.0)
+        assert [each.spec.instance for each in stage.host.running()] == [ready]
+        ends = [cause.kind for instance, state, cause in stage.entries() if instance == old]
+        assert ends[-1] == "memory_quota"
 
     told(story)
 

@@ -528,6 +528,23 @@ def test_one_whose_making_a_kill_cut_short_leaves_nothing(tell: Tell) -> None:
     tell(story)
 
 
+def test_of_one_that_waits_no_process_and_no_group_is_left(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        grouped_or_not(hand, grouped=True)
+        assert isinstance(hand.bench, LocalBench)
+        cgroups, launcher = hand.bench._sandboxes.cgroups, hand.bench.launcher
+        assert cgroups is not None
+        for _ in range(5):
+            spec = hand.spec("sleep 1000")
+            assert await launcher.prepare(spec, launcher.place(spec))
+            assert cgroups.group(spec.instance).is_there
+            await launcher.clean(spec.instance)
+            assert not cgroups.group(spec.instance).is_there
+        assert hand.ends == [], "nobody asks how one ended that was never begun"
+
+    tell(story)
+
+
 def test_nothing_waits_where_the_slug_itself_would_have_its_code_run(tell: Tell) -> None:
     async def story(hand: Hand) -> None:
         profile = hand.bench.slug / ".oriel" / "profile.json"
