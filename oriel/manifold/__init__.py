@@ -6,11 +6,11 @@ order: `dyno` (the values), `cause` (why; pure), `machine` (one instance's life;
 pure), `launcher` (the protocol), `local` (bubblewrap on this machine), `events` (the record and its
 log lines), `loops` (crashes that are counted instead), `recorder` (one instance's way into both),
 `probe` and `boot` (is it up?), `parting` (left by the router before SIGTERM), `around` and `life`
-(one instance, driven by the machine), `roster` (who lives under which name), `specs` (what is
-run of a wish; pure), `spares` (what is ready for when one crashes), `seats` (what happens in a
-slot), `switch` (two releases side by side), `oneoff` and `oneoffs` (what runs once, and who is
-attached to it), `past` and `adoption` (what an earlier process left), `looks` (what they take),
-`conductor` (all of them: the room's shell).
+(one instance, driven by the machine), `roster` (who lives under which name), `specs` (what is run
+of a wish; pure), `spares` (what is ready for when one crashes), `succession` (the moment when it
+does), `seats` (what happens in a slot), `switch` (two releases side by side), `oneoff` and
+`oneoffs` (what runs once, and who is attached to it), `past` and `adoption` (what an earlier
+process left), `looks` (what they take), `conductor` (all of them: the room's shell).
 """
 
 from oriel.manifold.cause import Cause

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from oriel.manifold import backoff
+from oriel.manifold import backoff, succession
 from oriel.manifold.cause import Cause
 from oriel.manifold.events import Entry, Notes
 from oriel.manifold.launcher import Found
@@ -66,7 +66,7 @@ def take_up(seats: Seats, found: Found) -> None:
     notes = old.notes if old else Notes()
     if old and not old.has_ended:
         notes = replace(notes, crashes=backoff.crashes_after(notes.crashes, old.lived_s))
-    seats.follow(app, slot, found, notes)
+    succession.follow(seats, app, slot, found, notes)
     if found.exit is not None and slot.instance:
         slot.instance.on_exit(found.exit)
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from oriel.clock import Clock, jittered
 from oriel.lexicon import Actor, DynoName
-from oriel.manifold import backoff
+from oriel.manifold import backoff, succession
 from oriel.manifold.around import Around
 from oriel.manifold.booting import Booting
 from oriel.manifold.cause import Cause
 from oriel.manifold.dyno import Wish
 from oriel.manifold.events import Notes
-from oriel.manifold.launcher import Found, Launcher, LaunchSpec, Usage
+from oriel.manifold.launcher import Launcher, LaunchSpec, Usage
 from oriel.manifold.life import Instance
 from oriel.manifold.machine import LEAVING, Life
 from oriel.manifold.oneoff import OneOff
@@ -30,11 +30,6 @@ from oriel.manifold.spares import Spares
 from oriel.manifold.specs import fits, spec_of
 from oriel.sandbox.confinement import Exit
 from oriel.store.database import Database
-
-PROGRAM_FIRST_S = 0.006
-"""How long an end waits to be recorded whose place another has taken: that one's start needs a
-processor, and would take a fifth longer.
-"""
 
 
 class Seats:
@@ -97,13 +92,13 @@ class Seats:
         known = self.instances.get(instance)
         if known is None:
             self.spares.ended(instance)
-        elif self._make_good(known):
+        elif succession.make_good(self, known):
             self._spawn(self._tell_later(known, exit_))
         else:
             known.on_exit(exit_)
 
     async def _tell_later(self, instance: Instance, exit_: Exit) -> None:
-        await self._clock.sleep(PROGRAM_FIRST_S)
+        await self._clock.sleep(succession.PROGRAM_FIRST_S)
         instance.on_exit(exit_)
 
     def over_quota(self, instance: str, usage: Usage) -> None:
@@ -202,38 +197,6 @@ class Seats:
         life = Life(is_web=slot.name.type == "web", before=_told_before(slot.instance))
         slot.instance = self.make(spec, life, Notes(wish.check, slot.crashes, is_rising))
         self.booting.begin(slot.instance, cause)
-
-    def _make_good(self, old: Instance) -> bool:
-        """One has ended, and its place is still its own: its spare, where it has one, runs from
-        this moment on. (Of one that was told to rest the spare is gone already.)
-
-        Both go on record behind that, the end of the old one first. A kill in between leaves an
-        instance without a record, which the next start takes up (`past`).
-        """
-        app = self.apps.get(old.spec.app_id)
-        slot = app.slots.get(old.spec.name) if app else None
-        if app is None or app.wish is None or slot is None or slot.instance is not old:
-            return False
-        crashes = backoff.crashes_after(old.notes.crashes, old.lived_s)
-        if slot.waiting or backoff.delay_s(crashes) > 0:
-            return False
-        if self.booting.is_full or (spare := self.spares.take(app.wish, slot.name)) is None:
-            return False
-        self.follow(app, slot, Found(spare.spec, spare.at, None), Notes(app.wish.check, crashes))
-        return True
-
-    def follow(self, app: Roster, slot: Slot, found: Found, notes: Notes) -> None:
-        """An instance that was ready has been begun in the place of the one in a slot."""
-        old = slot.instance
-        life = Life(is_web=slot.name.type == "web", before="crashed")
-        slot.crashes = notes.crashes
-        slot.instance = self.make(
-            found.spec, life, notes, at=found.launched, is_begun=True, follows=old
-        )
-        if old is not None and not old.has_ended:
-            app.leaving.add(old)
-        self.booting.hold(slot.instance)
-        slot.instance.begin(Cause("retried"))
 
     def halt(self, app: Roster, slot: Slot, cause: Cause) -> list[Instance]:
         """Nothing is to live in a slot until a restart or a new release; whom that was told.

@@ -8,7 +8,7 @@ import asyncio
 import itertools
 
 from oriel.manifold import Exit, spares
-from oriel.manifold.seats import PROGRAM_FIRST_S
+from oriel.manifold.succession import PROGRAM_FIRST_S
 
 from .conftest import Play
 from .stage import KATE, NED, Stage, wish, without_code
@@ -317,6 +317,22 @@ def test_one_crash_after_the_other_finds_a_spare_each_time(told: Play) -> None:
             stage.host.crash(f"worker.{number}")
             await stage.advance(1)
         assert len(done_to(stage, "begin")) == 5
+
+    told(story)
+
+
+def test_one_that_is_restarted_is_followed_by_a_new_one(told: Play) -> None:
+    """Its end was asked for, and what follows waits for it already: its spare stays."""
+
+    async def story(stage: Stage) -> None:
+        await steady(stage, worker=1)
+        ready = stage.host.ready()
+        await stage.ask(stage.conductor.restart(stage.app, "worker.1", KATE))
+        await stage.advance(1.0)
+        assert done_to(stage, "begin") == []
+        assert stage.host.ready() == ready
+        assert stage.states() == {"worker.1": "up"}
+        assert stage.lines("worker.1")[:2] == ["Restarting", "State changed from up to starting"]
 
     told(story)
 
