@@ -15,6 +15,7 @@ import pytest
 from oriel.authority import Authority
 from oriel.clock import SystemClock
 from oriel.router import Certificate, Listen, Router, RouteTable, onward
+from oriel.router.settings import Settings
 
 from .conftest import House, app, free_port, table, until
 
@@ -62,6 +63,19 @@ def old_workers(house: House) -> list[int]:
 
 
 @pytest.mark.parametrize(("reloads", "host"), [(1, "127.0.0.1"), (3, "")])
+def running(house: House, routes: RouteTable) -> Settings:
+    """HAProxy serves these routes, and nobody looks after it; what its configuration says."""
+
+    async def story() -> Router:
+        router = house.router()
+        await router.start(routes)
+        await asyncio.to_thread(house.start_proxy)
+        await router.close()
+        return router
+
+    return asyncio.run(story())._settings
+
+
 def test_a_request_that_is_held_over_a_reload_meets_what_the_app_becomes(
     house: House, reloads: int, host: str
 ) -> None:
@@ -168,14 +182,7 @@ def test_over_tls_it_stays_one_over_tls(house: House, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["", "0" * 32])
 def test_who_has_not_the_key_is_no_worker(house: House, key: str) -> None:
-    async def story() -> Router:
-        router = house.router()
-        await router.start(table(app("foo", house.server(house.dyno("x")))))
-        await asyncio.to_thread(house.start_proxy)
-        await router.close()
-        return router
-
-    settings = asyncio.run(story())._settings
+    settings = running(house, table(app("foo", house.server(house.dyno("x")))))
     assert (house.directory / "onward.key").stat().st_mode & 0o777 == 0o600
     here, there = socket.inet_aton("6.6.6.6"), socket.inet_aton("127.0.0.1")
     body = here + there + bytes(4)
@@ -207,15 +214,7 @@ def test_who_has_not_the_key_is_no_worker(house: House, key: str) -> None:
 def test_which_port_it_came_to_is_told_beside_its_addresses(house: House) -> None:
     """In the PROXY protocol's header may stand what the kernel's connection tracking mistook."""
     dyno = house.dyno("x")
-
-    async def story() -> Router:
-        router = house.router()
-        await router.start(table(app("foo", house.server(dyno))))
-        await asyncio.to_thread(house.start_proxy)
-        await router.close()
-        return router
-
-    settings = asyncio.run(story())._settings
+    settings = running(house, table(app("foo", house.server(dyno))))
     client = socket.inet_aton("6.6.6.6"), (1234).to_bytes(2, "big")
     body = client[0] * 2 + client[1] * 2
     head = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11" + len(body).to_bytes(2, "big") + body
@@ -231,15 +230,7 @@ def test_which_port_it_came_to_is_told_beside_its_addresses(house: House) -> Non
 
 def test_of_a_client_the_header_says_nothing_and_is_passed_on_as_any_other(house: House) -> None:
     dyno = house.dyno("x")
-
-    async def story() -> Router:
-        router = house.router()
-        await router.start(table(app("foo", house.server(dyno))))
-        await asyncio.to_thread(house.start_proxy)
-        await router.close()
-        return router
-
-    key = asyncio.run(story())._settings.onward_key
+    key = running(house, table(app("foo", house.server(dyno)))).onward_key
     told = f"X-Oriel-Onward: {key}:1:tls:2.0\r\n".encode()
     visit = Visit(house, "foo.localhost")
     visit.rest = visit.rest.removesuffix(b"\r\n") + told + b"\r\n"
