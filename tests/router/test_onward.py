@@ -62,7 +62,6 @@ def old_workers(house: House) -> list[int]:
     return [int(each) for each in re.findall(r"^(\d+) +worker", text, re.MULTILINE)]
 
 
-@pytest.mark.parametrize(("reloads", "host"), [(1, "127.0.0.1"), (3, "")])
 def running(house: House, routes: RouteTable) -> Settings:
     """HAProxy serves these routes, and nobody looks after it; what its configuration says."""
 
@@ -76,6 +75,7 @@ def running(house: House, routes: RouteTable) -> Settings:
     return asyncio.run(story())._settings
 
 
+@pytest.mark.parametrize(("reloads", "host"), [(1, "127.0.0.1"), (3, "")])
 def test_a_request_that_is_held_over_a_reload_meets_what_the_app_becomes(
     house: House, reloads: int, host: str
 ) -> None:
