@@ -22,6 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from oriel.clock import pick_number
 from oriel.faults import Unavailable
 from oriel.sandbox import linux, netlink, subnet
 from oriel.sandbox.subnet import FIRST, LAST, Names, Openings, Subnet, Wires
@@ -55,7 +56,8 @@ class Network:
         self.names = named
         self._mtu = mtu
         self._given: dict[str, str] = {}
-        self._next = FIRST
+        # Not the first: what a killed process was about to start is not there yet, and has one.
+        self._next = pick_number(FIRST, LAST)
 
     def lease(self, holder: str) -> str:
         """An address for `holder`, its alone until `give_back`; raises Unavailable.

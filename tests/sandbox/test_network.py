@@ -101,6 +101,17 @@ def test_addresses_go_round_and_end(tmp_path: Path) -> None:
     opened.close()
 
 
+def test_another_process_does_not_begin_with_the_same_address(tmp_path: Path) -> None:
+    """What a killed one was about to start has an address that nobody sees yet."""
+    firsts = set()
+    for _ in range(4):
+        opened = network.open_network(tmp_path, Openings())
+        firsts.add(opened.lease("a"))
+        opened._given.clear()
+        opened.close()
+    assert len(firsts) > 1
+
+
 def test_a_refusal_of_the_firewall_is_told_in_its_words() -> None:
     with pytest.raises(Unavailable, match="nft: .*syntax error"):
         network.nft("table nonsense {{{\n")

@@ -290,9 +290,13 @@ class LocalLauncher:
         """Every instance that has a directory: those that run are watched from now on. Those that
         were kept ready and never begun are cleaned away, beside.
         """
-        places = sorted(self._dynos.iterdir()) if self._dynos.is_dir() else []
-        places = [place for place in places if place.is_dir()]
+        there = self._dynos.iterdir() if self._dynos.is_dir() else ()
+        places = sorted(place for place in there if place.is_dir())
         waiting = {place for place in places if ready.waits(place)}
+        for place in waiting:
+            # It may be on its way still: nobody else gets its address until it is cleared away.
+            with contextlib.suppress(OSError, ValueError):
+                self._keep(place.name, place_of.identity(place, HOST)[1])
         turns = asyncio.Semaphore(ADOPT_PARALLEL)
 
         async def one(place: Path) -> Found | None:
@@ -318,12 +322,7 @@ class LocalLauncher:
             try:
                 spec, at = place_of.identity(place, HOST)
             except (ValueError, FileNotFoundError) as error:
-                # A kill came before the identity was whole, or when all else was removed; or the
-                # disk was damaged, and nobody knows any more whose it is. Nothing of it may go on.
-                if (place / "status").exists():
-                    _log.error("dyno directory %s has lost its identity: %s", place.name, error)
-                    await remains.end(self._sandboxes, self._clock, place)
-                await asyncio.to_thread(place_of.remove, place)
+                await remains.clear_nameless(self._sandboxes, self._clock, place, error)
                 return None
             return await self._adopt(place, spec, at)
         except OSError as error:
@@ -338,11 +337,14 @@ class LocalLauncher:
             await self._hold(spec.instance)
         was_ready = ready.finish(place)
         adopted = await remains.find(self._sandboxes, self._clock, place)
-        if at.port is not None:
-            self._ports.keep(at.port, spec.instance)
-        if self._sandboxes.network is not None:
-            self._sandboxes.network.keep(at.host, spec.instance)
+        self._keep(spec.instance, at)
         if isinstance(adopted, Confined):
             here.confined = adopted
             return Found(spec, at, None, was_ready)
         return Found(spec, at, adopted or LOST, was_ready)
+
+    def _keep(self, instance: str, at: Launched) -> None:
+        if at.port is not None:
+            self._ports.keep(at.port, instance)
+        if self._sandboxes.network is not None:
+            self._sandboxes.network.keep(at.host, instance)

@@ -4,6 +4,7 @@ know what an instance is.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -50,3 +51,13 @@ async def clear(
             await clean(place.name)
         except (OSError, Unavailable):
             _log.exception("what was kept ready in %s cannot be cleared away", place)
+
+
+async def clear_nameless(sandboxes: Sandboxes, clock: Clock, place: Path, error: Exception) -> None:
+    """A kill came before the identity was whole, or when all else was removed; or the disk was
+    damaged, and nobody knows any more whose it is. Nothing of it may go on.
+    """
+    if (place / "status").exists():
+        _log.error("dyno directory %s has lost its identity: %s", place.name, error)
+        await end(sandboxes, clock, place)
+    await asyncio.to_thread(place_of.remove, place)

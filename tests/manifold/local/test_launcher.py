@@ -528,6 +528,22 @@ def test_one_whose_making_a_kill_cut_short_leaves_nothing(tell: Tell) -> None:
     tell(story)
 
 
+def test_the_address_of_one_that_waits_is_its_own_until_it_is_cleared_away(tell: Tell) -> None:
+    async def story(hand: Hand) -> None:
+        spec = hand.spec("sleep 1000")
+        assert await hand.bench.launcher.prepare(spec, at := hand.bench.launcher.place(spec))
+        await hand.bench.desert()
+        assert isinstance(hand.bench, LocalBench)
+        if (network := hand.bench._sandboxes.network) is None:
+            pytest.skip("dynos have no addresses of their own here")
+        assert await hand.bench.launcher.adopt() == ()
+        assert network._given == {at.host: spec.instance}
+        await hand.until(lambda: hand.bench.left() == [], "what waited is cleared away")
+        await hand.until(lambda: network._given == {}, "its address is given back")
+
+    tell(story)
+
+
 def test_of_one_that_waits_no_process_and_no_group_is_left(tell: Tell) -> None:
     async def story(hand: Hand) -> None:
         grouped_or_not(hand, grouped=True)
